@@ -1,0 +1,221 @@
+//! Calls that run at the same time.
+
+use super::list_cases;
+use super::setup::*;
+use crate::driver::{
+    Commit, CommitOutcome, Create, CreateOutcome, Destroy, Driver, DriverError, DriverFuture,
+    Locator, ReplaceOutcome, SessionRecord, Target,
+};
+
+list_cases! {
+    "S3" writes_to_different_keys_from_the_same_state_are_both_kept,
+    "S3" many_writes_to_different_keys_at_once_are_all_kept,
+    "S3" on_one_key_the_last_commit_wins,
+    "S3" writes_to_different_applications_at_once_are_all_kept,
+    "S4" a_hundred_simultaneous_increments_count_to_a_hundred,
+    "S4" of_simultaneous_replacements_of_one_text_one_is_done,
+    "S5" no_write_is_kept_after_a_simultaneous_logout,
+    "D1" of_simultaneous_creations_with_one_key_one_is_done,
+    "S6" readers_see_a_commit_whole_or_not_at_all,
+    "S5 S6" a_storm_of_calls_on_one_session_ends_as_they_were_answered,
+}
+
+async fn writes_to_different_keys_from_the_same_state_are_both_kept(driver: &dyn Driver) {
+    // Two requests have read the session; each then changes another key.
+    let record = create_with(driver, &[("a", Some("1")), ("b", Some("1"))]).await;
+    done(driver, write(&record, &[("a", Some("2"))])).await;
+    done(driver, write(&record, &[("b", Some("2")), ("c", Some("2"))])).await;
+    done(driver, write(&record, &[("c", None)])).await;
+    assert_eq!(shop_items(driver, &record).await, pairs(&[("a", "2"), ("b", "2")]));
+}
+
+async fn many_writes_to_different_keys_at_once_are_all_kept(driver: &dyn Driver) {
+    let record = create(driver).await;
+    let keys: Vec<_> = (0..100).map(|n| format!("{n:03}")).collect();
+    let write = |key: &String| driver.commit(write(&record, &[(key.as_str(), Some("1"))]));
+    for outcome in at_once(keys.iter().map(write).collect()).await {
+        assert_eq!(outcome, CommitOutcome::Done(record.clone()));
+    }
+    let stored: Vec<_> =
+        shop_items(driver, &record).await.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(stored, keys);
+}
+
+async fn on_one_key_the_last_commit_wins(driver: &dyn Driver) {
+    let record = create(driver).await;
+    for value in ["1", "2", "3", "2"] {
+        done(driver, write(&record, &[("a", Some(value))])).await;
+        assert_eq!(shop_items(driver, &record).await, pairs(&[("a", value)]));
+    }
+}
+
+async fn writes_to_different_applications_at_once_are_all_kept(driver: &dyn Driver) {
+    let record = create(driver).await;
+    let names = ["shop", "forum", "wiki", "admin"];
+    let write = |n: usize| {
+        let (key, application) = ((n / names.len()).to_string(), app(names[n % names.len()]));
+        let changes = changes_of(application, &[(key.as_str(), Some("1"))]);
+        driver.commit(commit(seen(&record), vec![changes]))
+    };
+    at_once((0..40).map(write).collect()).await;
+    for name in names {
+        assert_eq!(items_of(driver, &record, app(name)).await.len(), 10, "{name}");
+    }
+}
+
+async fn a_hundred_simultaneous_increments_count_to_a_hundred(driver: &dyn Driver) {
+    let record = create(driver).await;
+    // Each increment begins with what it last saw, and tries again from what it is told.
+    let mut seen: Vec<Option<u32>> = vec![None; 100];
+    while !seen.is_empty() {
+        let increment = |old: &Option<u32>| {
+            let (expected, value) = (old.map(|old| old.to_string()), old.unwrap_or(0) + 1);
+            driver.replace_item(replace(&record, "n", expected.as_deref(), &value.to_string()))
+        };
+        let outcomes = at_once(seen.iter().map(increment).collect()).await;
+        let before = seen.len();
+        seen = outcomes
+            .into_iter()
+            .filter_map(|outcome| match outcome {
+                ReplaceOutcome::Conflict(current) => {
+                    Some(current.map(|text| text.parse().unwrap()))
+                }
+                ReplaceOutcome::Done => None,
+                ReplaceOutcome::Gone => panic!("the session is live"),
+            })
+            .collect();
+        assert!(seen.len() < before, "of any number of increments at least one is done");
+    }
+    assert_eq!(shop_items(driver, &record).await, pairs(&[("n", "100")]));
+}
+
+async fn of_simultaneous_replacements_of_one_text_one_is_done(driver: &dyn Driver) {
+    let record = create_with(driver, &[("a", Some("0"))]).await;
+    let replace =
+        |n: u32| driver.replace_item(replace(&record, "a", Some("0"), &(n + 1).to_string()));
+    let outcomes = at_once((0..32).map(replace).collect()).await;
+    let done: Vec<_> = (0..32).filter(|n| outcomes[*n as usize] == ReplaceOutcome::Done).collect();
+    assert_eq!(done.len(), 1);
+    let value = (done[0] + 1).to_string();
+    assert_eq!(shop_items(driver, &record).await, pairs(&[("a", &value)]));
+}
+
+async fn no_write_is_kept_after_a_simultaneous_logout(driver: &dyn Driver) {
+    for round in 0..10 {
+        let record = create_with(driver, &[("a", Some("1"))]).await;
+        let logout = || {
+            let end = driver.destroy(Destroy { sessions: vec![Locator::Key(record.key)] });
+            DriverFuture::new(async move {
+                assert_eq!(end.await?.len(), 1);
+                Ok::<_, DriverError>(CommitOutcome::Gone)
+            })
+        };
+        let calls = (0..20).map(|n| match n == round * 2 {
+            true => logout(),
+            false => driver.commit(write(&record, &[("a", Some("2")), ("b", Some("3"))])),
+        });
+        let calls: Vec<_> = calls.collect();
+        at_once(calls).await;
+        refused(driver, write(&record, &[("a", Some("4"))]), CommitOutcome::Gone).await;
+        assert!(load_key(driver, record.key).await.is_none());
+        assert_eq!(stored(driver, &record).await, None);
+        store(driver, &record).await;
+        assert_eq!(shop_items(driver, &record).await, pairs(&[]), "no item was left behind");
+    }
+}
+
+async fn of_simultaneous_creations_with_one_key_one_is_done(driver: &dyn Driver) {
+    let key = fresh_key();
+    let records: Vec<_> = (0..16)
+        .map(|_| {
+            let mut record = fresh_record();
+            record.key = key;
+            record
+        })
+        .collect();
+    let create = |record: &SessionRecord| driver.create(Create { session: record.clone() });
+    let outcomes = at_once(records.iter().map(create).collect()).await;
+    let mut left = 0;
+    for (record, outcome) in records.iter().zip(outcomes) {
+        let exists = stored(driver, record).await.is_some();
+        assert_eq!(exists, outcome == CreateOutcome::Done);
+        left += u32::from(exists);
+    }
+    assert_eq!(left, 1);
+}
+
+async fn readers_see_a_commit_whole_or_not_at_all(driver: &dyn Driver) {
+    let record = create_with(driver, &[("a", Some("0")), ("b", Some("0"))]).await;
+    for round in 1..=20 {
+        let value = round.to_string();
+        let value = Some(value.as_str());
+        let writer = tokio::spawn(driver.commit(write(&record, &[("a", value), ("b", value)])));
+        let reads =
+            (0..8).map(|_| driver.load(load_of(vec![Locator::Key(record.key)], Some(shop()))));
+        for found in at_once(reads.collect()).await {
+            let items = &found[0].items;
+            assert_eq!(items.get("a"), items.get("b"), "half of a commit was seen");
+        }
+        assert!(matches!(writer.await.unwrap().unwrap(), CommitOutcome::Done(_)));
+    }
+}
+
+/// What a call of the storm wants; its answer says whether it was done.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Wanted {
+    /// Sets a key of its own to its number.
+    Set,
+    /// Sets a key of its own and ends the session by expiry in the same commit.
+    SetAndExpire,
+    Destroy,
+}
+
+async fn a_storm_of_calls_on_one_session_ends_as_they_were_answered(driver: &dyn Driver) {
+    for round in 0..4 {
+        let record = create(driver).await;
+        // Three rounds with an end in the middle, one without.
+        let wanted = |n: usize| match (n, round) {
+            (32, 1) => Wanted::Destroy,
+            (32, 2) => Wanted::SetAndExpire,
+            (31 | 33, 3) => Wanted::Destroy,
+            _ => Wanted::Set,
+        };
+        let call = |n: usize| -> DriverFuture<bool> {
+            let key = n.to_string();
+            let mut write = write(&record, &[(key.as_str(), Some("1"))]);
+            match wanted(n) {
+                Wanted::Set => {}
+                Wanted::SetAndExpire => write.session = set_expires(NOW),
+                Wanted::Destroy => {
+                    let sessions = vec![Locator::Ref(record.session)];
+                    let end = driver.destroy(Destroy { sessions });
+                    return DriverFuture::new(async move { Ok(!end.await?.is_empty()) });
+                }
+            }
+            let commit: DriverFuture<CommitOutcome> = driver.commit(write);
+            DriverFuture::new(async move { Ok(matches!(commit.await?, CommitOutcome::Done(_))) })
+        };
+        let answers = at_once((0..64).map(call).collect()).await;
+        let destroyed = (0..64).filter(|n| wanted(*n) == Wanted::Destroy && answers[*n]).count();
+        match stored(driver, &record).await {
+            None => assert_eq!(destroyed, 1, "round {round}: one call ended the session"),
+            Some(left) => {
+                assert_eq!(destroyed, 0, "round {round}");
+                assert_eq!(left.expires == NOW, round == 2, "round {round}");
+                let mut expected: Vec<_> = (0..64)
+                    .filter(|n| answers[*n] && wanted(*n) != Wanted::Destroy)
+                    .map(|n| (n.to_string(), "1".to_owned()))
+                    .collect();
+                expected.sort();
+                let items = shop_items(driver, &record).await;
+                assert_eq!(items, expected, "round {round}: what was acknowledged, and no more");
+            }
+        }
+        if round > 0 {
+            let late: Commit = write(&record, &[("late", Some("1"))]);
+            refused(driver, late, CommitOutcome::Gone).await;
+            let revive = commit(Target::Seen { session: record.session, key: record.key }, vec![]);
+            refused(driver, revive, CommitOutcome::Gone).await;
+        }
+    }
+}

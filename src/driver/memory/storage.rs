@@ -1,0 +1,364 @@
+//! The maps, and the calls on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use dashmap::Entry;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::expiry::ExpiryIndex;
+use crate::driver::{
+    ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, CreateOutcome,
+    DriverError, DriverErrorKind, Items, Limits, Locator, ReplaceItem, ReplaceOutcome,
+    SessionRecord, Target,
+};
+use crate::id::{SessionKey, SessionRef};
+
+/// A session's state is behind its own lock, which is taken before those of the maps and of the
+/// expiry index and never while one of them is held.
+#[derive(Default)]
+pub(super) struct Storage {
+    /// By current and by previous key.
+    by_key: DashMap<SessionKey, Arc<Session>>,
+    pub(super) by_ref: DashMap<SessionRef, Arc<Session>>,
+    expiry: ExpiryIndex,
+    /// How often the environment was removed and made: it exists while this is even. A session that
+    /// was published while this changed may have been overlooked by the removal.
+    generation: AtomicU64,
+    /// Held while the environment changes, so that a removal takes nothing that came after it. Taken
+    /// before the locks of sessions and never while one of them is held.
+    changing: Mutex<()>,
+}
+
+pub(super) struct Session(pub(super) Mutex<State>);
+
+pub(super) struct State {
+    pub(super) record: SessionRecord,
+    applications: Vec<(ApplicationName, Items)>,
+    /// Set when the session is removed: whoever still holds it must not write to it.
+    pub(super) ended: bool,
+}
+
+impl State {
+    pub(super) fn new(record: SessionRecord) -> Self {
+        Self { record, applications: Vec::new(), ended: false }
+    }
+
+    pub(super) fn items(&self, application: &ApplicationName) -> Items {
+        self.applications
+            .iter()
+            .find(|(name, _)| name == application)
+            .map(|(_, items)| items.clone())
+            .unwrap_or_default()
+    }
+
+    /// The applications as they would be after the changes.
+    fn changed(
+        &self,
+        changes: &[ApplicationChanges],
+        limits: &Limits,
+    ) -> Result<Vec<(ApplicationName, Items)>, DriverError> {
+        changes
+            .iter()
+            .map(|change| {
+                let mut items = self.items(&change.application);
+                change.apply(&mut items);
+                if change.stores() {
+                    limits.check_items(&items)?;
+                }
+                Ok((change.application.clone(), items))
+            })
+            .collect()
+    }
+
+    fn put(&mut self, changed: Vec<(ApplicationName, Items)>) {
+        for (application, items) in changed {
+            self.applications.retain(|(name, _)| *name != application);
+            if !items.is_empty() {
+                self.applications.push((application, items));
+            }
+        }
+    }
+}
+
+impl Storage {
+    /// The generation of the environment, if there is one.
+    pub(super) fn check(&self) -> Result<u64, DriverError> {
+        let generation = self.generation.load(Ordering::SeqCst);
+        if generation.is_multiple_of(2) { Ok(generation) } else { Err(missing()) }
+    }
+
+    /// Makes the environment, unless it exists. Whether it did not.
+    pub(super) fn make(&self) -> bool {
+        let _changing = self.changing.lock();
+        let absent = self.check().is_err();
+        if absent {
+            self.generation.fetch_add(1, Ordering::SeqCst);
+        }
+        absent
+    }
+
+    /// Removes the environment with its sessions.
+    pub(super) fn remove(&self) -> Result<(), DriverError> {
+        let _changing = self.changing.lock();
+        self.check()?;
+        // Before the walk: a session that is published too late for it sees this.
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        let references: Vec<_> = self.by_ref.iter().map(|entry| *entry.key()).collect();
+        self.end_all(references, |_| true);
+        Ok(())
+    }
+
+    /// The session that a locator names, by its current or its previous key.
+    pub(super) fn find(&self, locator: &Locator) -> Option<Arc<Session>> {
+        match locator {
+            Locator::Key(key) => self.by_key.get(key).map(|session| session.clone()),
+            Locator::Ref(session) => self.by_ref.get(session).map(|session| session.clone()),
+        }
+    }
+
+    /// The session that a locator names as its current key or reference, locked.
+    pub(super) fn with_current<T>(
+        &self,
+        locator: &Locator,
+        f: impl FnOnce(&mut MutexGuard<'_, State>) -> T,
+    ) -> Option<T> {
+        let session = self.find(locator)?;
+        let mut state = session.0.lock();
+        let current = match locator {
+            Locator::Key(key) => state.record.key == *key,
+            Locator::Ref(_) => true,
+        };
+        (current && !state.ended).then(|| f(&mut state))
+    }
+
+    /// Publishes a session, unless a key or the reference is taken, or the environment is not the one
+    /// of [`check`](Self::check) any more.
+    pub(super) fn insert(
+        &self,
+        state: State,
+        generation: u64,
+    ) -> Result<CreateOutcome, DriverError> {
+        let session = Arc::new(Session(Mutex::new(state)));
+        // Locked until it stands in all maps, or in none.
+        let mut state = session.0.lock();
+        let SessionRecord { session: reference, key, previous_key, expires, .. } = state.record;
+        let mut claimed = Vec::new();
+        for key in [Some(key), previous_key].into_iter().flatten() {
+            if self.claim(key, &session) {
+                claimed.push(key);
+            } else {
+                state.ended = true;
+            }
+        }
+        if !state.ended {
+            match self.by_ref.entry(reference) {
+                Entry::Occupied(_) => state.ended = true,
+                Entry::Vacant(vacant) => drop(vacant.insert(session.clone())),
+            }
+        }
+        if state.ended {
+            for key in claimed {
+                self.by_key.remove(&key);
+            }
+            return Ok(CreateOutcome::Collision);
+        }
+        self.expiry.insert(expires, reference);
+        if self.generation.load(Ordering::SeqCst) != generation {
+            self.end(&mut state);
+            return Err(missing());
+        }
+        Ok(CreateOutcome::Done)
+    }
+
+    /// Lets a key name a session, unless it is taken.
+    fn claim(&self, key: SessionKey, session: &Arc<Session>) -> bool {
+        match self.by_key.entry(key) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(session.clone());
+                true
+            }
+        }
+    }
+
+    fn create(
+        &self,
+        mut record: SessionRecord,
+        commit: &Commit,
+        generation: u64,
+    ) -> Result<CommitOutcome, DriverError> {
+        commit.session.apply_to_created(&mut record);
+        let mut state = State::new(record.clone());
+        let changed = state.changed(&commit.changes, &commit.limits)?;
+        state.put(changed);
+        Ok(match self.insert(state, generation)? {
+            CreateOutcome::Done => CommitOutcome::Done(record),
+            CreateOutcome::Collision => CommitOutcome::Collision,
+        })
+    }
+
+    /// Applies a commit to a session that is locked and known to be the right one.
+    fn apply(
+        &self,
+        session: &Arc<Session>,
+        state: &mut State,
+        commit: &Commit,
+    ) -> Result<CommitOutcome, DriverError> {
+        let changed = state.changed(&commit.changes, &commit.limits)?;
+        let mut record = state.record.clone();
+        commit.session.apply(&mut record, commit.now);
+        if let Some(key) = commit.session.key {
+            if !self.claim(key, session) {
+                return Ok(CommitOutcome::Collision);
+            }
+            if let Some(forgotten) = state.record.previous_key {
+                self.by_key.remove(&forgotten);
+            }
+        }
+        if record.expires != state.record.expires {
+            self.expiry.remove(state.record.expires, record.session);
+            self.expiry.insert(record.expires, record.session);
+        }
+        state.put(changed);
+        state.record = record.clone();
+        Ok(CommitOutcome::Done(record))
+    }
+
+    pub(super) fn commit(&self, commit: &Commit) -> Result<CommitOutcome, DriverError> {
+        let generation = self.check()?;
+        let now = commit.now;
+        match &commit.target {
+            Target::New(record) => self.create(record.clone(), commit, generation),
+            Target::Seen { session: reference, key } => {
+                let Some(session) = self.find(&Locator::Ref(*reference)) else {
+                    return Ok(CommitOutcome::Gone);
+                };
+                let mut state = session.0.lock();
+                if state.ended || !state.record.is_live(now) {
+                    return Ok(CommitOutcome::Gone);
+                }
+                if commit.session.key.is_some() && state.record.key != *key {
+                    return Ok(CommitOutcome::Rotated);
+                }
+                self.apply(&session, &mut state, commit)
+            }
+            Target::Existing(locator) => {
+                let Some(session) = self.find(locator) else {
+                    return Ok(CommitOutcome::Gone);
+                };
+                let mut state = session.0.lock();
+                let retired = matches!(locator, Locator::Key(key) if state.record.key != *key);
+                if state.ended || retired {
+                    return Ok(CommitOutcome::Gone);
+                }
+                self.apply(&session, &mut state, commit)
+            }
+            Target::Presented { key, retired_after, otherwise } => {
+                if let Some(session) = self.find(&Locator::Key(*key)) {
+                    let mut state = session.0.lock();
+                    let live = !state.ended && state.record.is_live(now);
+                    if live && state.record.key == *key {
+                        return self.apply(&session, &mut state, commit);
+                    }
+                    if live && state.record.rotated.is_some_and(|at| at > *retired_after) {
+                        return Ok(CommitOutcome::Rotated);
+                    }
+                }
+                match otherwise {
+                    Some(record) => self.create(record.clone(), commit, generation),
+                    None => Ok(CommitOutcome::Gone),
+                }
+            }
+        }
+    }
+
+    pub(super) fn replace(&self, replace: &ReplaceItem) -> Result<ReplaceOutcome, DriverError> {
+        self.check()?;
+        let Some(session) = self.find(&Locator::Ref(replace.session)) else {
+            return Ok(ReplaceOutcome::Gone);
+        };
+        let mut state = session.0.lock();
+        if state.ended || !state.record.is_live(replace.now) {
+            return Ok(ReplaceOutcome::Gone);
+        }
+        let mut items = state.items(&replace.application);
+        let stored = items.get(&replace.key);
+        replace.limits.check(stored.map(|stored| (replace.key.len(), stored.len())))?;
+        if stored != replace.expected.as_ref() {
+            return Ok(ReplaceOutcome::Conflict(stored.cloned()));
+        }
+        items.insert(replace.key.clone(), replace.value.clone());
+        replace.limits.check_items(&items)?;
+        state.put(vec![(replace.application.clone(), items)]);
+        Ok(ReplaceOutcome::Done)
+    }
+
+    /// Removes a session that is locked.
+    pub(super) fn end(&self, state: &mut State) -> SessionRef {
+        let record = &state.record;
+        state.ended = true;
+        self.by_key.remove(&record.key);
+        if let Some(previous) = record.previous_key {
+            self.by_key.remove(&previous);
+        }
+        self.by_ref.remove(&record.session);
+        self.expiry.remove(record.expires, record.session);
+        record.session
+    }
+
+    /// Removes the sessions for which `ends` holds, of those that `references` names.
+    pub(super) fn end_all(
+        &self,
+        references: impl IntoIterator<Item = SessionRef>,
+        ends: impl Fn(&SessionRecord) -> bool,
+    ) -> Vec<SessionRef> {
+        let end = |reference| {
+            self.with_current(&Locator::Ref(reference), |state| {
+                ends(&state.record).then(|| self.end(state))
+            })
+            .flatten()
+        };
+        references.into_iter().filter_map(end).collect()
+    }
+
+    pub(super) fn of_principal(&self, principal: &str) -> Vec<SessionRecord> {
+        // Sessions are locked one by one after the walk over the map has ended.
+        let sessions: Vec<_> = self.by_ref.iter().map(|entry| entry.value().clone()).collect();
+        let mut records: Vec<_> = sessions
+            .iter()
+            .filter_map(|session| {
+                let state = session.0.lock();
+                let theirs = state.record.principal.as_deref() == Some(principal);
+                (theirs && !state.ended).then(|| state.record.clone())
+            })
+            .collect();
+        records.sort_by_key(|record| (record.created, record.session));
+        records
+    }
+
+    pub(super) fn cleanup(&self, cleanup: Cleanup) -> u64 {
+        let Cleanup { from, until, limit } = cleanup;
+        let mut left = limit as usize;
+        for shard in 0..ExpiryIndex::SHARDS {
+            while left > 0 {
+                let expired = self.expiry.range(shard, from, until, left);
+                if expired.is_empty() {
+                    break;
+                }
+                let ended = self
+                    .end_all(expired, |record| from <= record.expires && record.expires < until);
+                left = left.saturating_sub(ended.len());
+            }
+        }
+        u64::from(limit) - left as u64
+    }
+}
+
+fn missing() -> DriverError {
+    DriverError::new(
+        DriverErrorKind::EnvironmentMissing,
+        "the environment of the memory driver was removed",
+    )
+}

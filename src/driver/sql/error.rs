@@ -1,0 +1,121 @@
+//! Turns errors of sqlx into errors without what was stored: their texts quote keys and values.
+
+use std::borrow::Cow;
+
+use sqlx::error::{DatabaseError, ErrorKind};
+
+use crate::driver::{DriverError, DriverErrorKind};
+
+/// What went wrong inside a call, before it is known where.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// In the database or on the way to it.
+    Sqlx(sqlx::Error),
+    /// Found out here.
+    Driver(DriverError),
+}
+
+impl Failure {
+    /// Stored data that this crate did not write.
+    pub(super) fn corrupt(message: &'static str) -> Self {
+        Self::Driver(DriverError::new(DriverErrorKind::Corrupt, message))
+    }
+
+    /// Whether a row was refused because another has the same key.
+    pub(super) fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Sqlx(sqlx::Error::Database(error))
+            if error.kind() == ErrorKind::UniqueViolation)
+    }
+
+    /// The error for the caller. `place` names the database, `report` reads its own codes.
+    pub(super) fn redact(
+        self,
+        place: &str,
+        report: impl FnOnce(&dyn DatabaseError) -> Report,
+    ) -> DriverError {
+        let error = match self {
+            Self::Driver(error) => return error,
+            Self::Sqlx(error) => error,
+        };
+        let report = match &error {
+            sqlx::Error::Database(error) => report(&**error),
+            error => general(error),
+        };
+        let error = DriverError::new(report.kind, format!("{place}: {}", report.message));
+        match report.code {
+            Some(code) => error.with_code(code),
+            None => error,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlx(error)
+    }
+}
+
+impl From<DriverError> for Failure {
+    fn from(error: DriverError) -> Self {
+        Self::Driver(error)
+    }
+}
+
+/// What may be said of an error.
+pub(super) struct Report {
+    pub(super) kind: DriverErrorKind,
+    pub(super) message: Cow<'static, str>,
+    pub(super) code: Option<String>,
+}
+
+impl Report {
+    pub(super) fn new(kind: DriverErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), code: None }
+    }
+}
+
+/// What may be said of an error that is not the database's own.
+fn general(error: &sqlx::Error) -> Report {
+    use DriverErrorKind::{Configuration, Corrupt, Other, Timeout, Unavailable};
+    match error {
+        sqlx::Error::PoolTimedOut => Report::new(Timeout, "no connection was free in time"),
+        sqlx::Error::PoolClosed => Report::new(Unavailable, "the driver was closed"),
+        sqlx::Error::WorkerCrashed => Report::new(Unavailable, "the connection was lost"),
+        sqlx::Error::Io(error) => {
+            Report::new(Unavailable, format!("the connection failed: {}", error.kind()))
+        }
+        sqlx::Error::Tls(_) => Report::new(Unavailable, "no encrypted connection could be made"),
+        sqlx::Error::Configuration(_) => Report::new(Configuration, "the URL is not understood"),
+        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+            Report::new(Corrupt, "a stored value is not of the type of its column")
+        }
+        sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::TypeNotFound { .. } => {
+            Report::new(Other, "the answer has not the columns that were asked for")
+        }
+        _ => Report::new(Other, "the call failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // E1, E2
+    #[test]
+    fn the_text_of_an_error_of_sqlx_does_not_get_out() {
+        let secret = "c0ffee";
+        for error in [
+            sqlx::Error::Decode(secret.into()),
+            sqlx::Error::Configuration(secret.into()),
+            sqlx::Error::Protocol(secret.into()),
+            sqlx::Error::Io(std::io::Error::other(secret)),
+            sqlx::Error::ColumnDecode { index: secret.into(), source: secret.into() },
+        ] {
+            let shown = Failure::Sqlx(error).redact("here", |_| unreachable!());
+            assert!(!format!("{shown} {shown:?}").contains(secret), "{shown}");
+            assert!(shown.to_string().contains("here"), "{shown}");
+        }
+    }
+}

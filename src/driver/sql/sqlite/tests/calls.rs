@@ -1,0 +1,197 @@
+//! Settings of the connections, what is read of hostile data, and how statements find their rows.
+
+use sqlx::{Connection, Row};
+
+use super::*;
+use crate::driver::sql::decode_items;
+use crate::driver::{Cleanup, DriverErrorKind, ReplaceItem, ReplaceOutcome};
+
+async fn pragma(pool: &SqlitePool, statement: &'static str) -> String {
+    let row = sqlx::query(statement).fetch_one(pool).await.unwrap();
+    row.try_get::<String, _>(0).unwrap_or_else(|_| row.get::<i64, _>(0).to_string())
+}
+
+#[tokio::test]
+async fn the_connections_have_the_promised_settings() {
+    let folder = Folder::new();
+    let driver = folder.driver().await;
+    for pool in [&driver.0.writer, &driver.0.readers] {
+        assert_eq!(pragma(pool, "PRAGMA journal_mode").await, "wal");
+        assert_eq!(pragma(pool, "PRAGMA foreign_keys").await, "1");
+        assert_eq!(pragma(pool, "PRAGMA busy_timeout").await, "5000");
+    }
+    assert_eq!(pragma(&driver.0.writer, "PRAGMA synchronous").await, "1");
+    assert_eq!(pragma(&driver.0.readers, "PRAGMA query_only").await, "1");
+    assert_eq!(driver.0.writer.options().get_max_connections(), 1);
+    assert_eq!(driver.0.readers.options().get_max_connections(), 4);
+}
+
+#[tokio::test]
+async fn sessions_survive_closing_and_opening_the_file() {
+    let folder = Folder::new();
+    let driver = folder.driver().await;
+    created(&driver, 1).await;
+    let pairs = [("a\0b", "\"\u{0}\\ é 🦀\""), ("é", "{\"a\":[1,null]}")];
+    driver.commit(commit(seen(1), set(&pairs))).await.unwrap();
+    driver.close().await;
+    let stored = items(&folder.driver().await, 1).await;
+    for (key, text) in pairs {
+        assert_eq!(stored.get(key).map(|text| &**text), Some(text));
+    }
+}
+
+// S8: a load refuses what is larger.
+#[tokio::test]
+async fn a_huge_value_that_another_program_stored_is_refused_and_not_read() {
+    let driver = memory().await;
+    created(&driver, 1).await;
+    let query = sqlx::query(
+        "INSERT INTO web_session_items SELECT uid, 'shop', CAST('k' AS BLOB), \
+         replace(hex(zeroblob(25000000)), '0', 'x') FROM web_session_sessions",
+    );
+    query.execute(&driver.0.writer).await.unwrap();
+    let error = driver.load(load(vec![Locator::Key(key(1))])).await.unwrap_err();
+    assert_eq!(error.kind(), DriverErrorKind::TooLarge);
+    assert!(error.to_string().contains("a value is longer than 1048576"), "{error}");
+    let replace = ReplaceItem {
+        session: reference(1),
+        application: SHOP,
+        key: "k".into(),
+        expected: None,
+        value: "1".into(),
+        limits: Limits::default(),
+        now: NOW,
+    };
+    let error = driver.replace_item(replace).await.unwrap_err();
+    assert_eq!(error.kind(), DriverErrorKind::TooLarge);
+    // It can be replaced by a smaller one.
+    driver.commit(commit(seen(1), set(&[("k", "1")]))).await.unwrap();
+    assert_eq!(items(&driver, 1).await.len(), 1);
+}
+
+// S8
+#[tokio::test]
+async fn each_limit_is_told_apart() {
+    let driver = memory().await;
+    created(&driver, 1).await;
+    let five = set(&[("a", "12"), ("b", "12"), ("c", "12"), ("d", "12"), ("e", "12")]);
+    driver.commit(commit(seen(1), five)).await.unwrap();
+    type Narrow = fn(&mut Limits);
+    let cases: [(Narrow, &str); 3] = [
+        (|limits| limits.value_bytes = 1, "a value is longer than 1 bytes"),
+        (|limits| limits.items = 4, "more than 4 items"),
+        (|limits| limits.application_bytes = 14, "holds more than 14 bytes"),
+    ];
+    for (narrow, text) in cases {
+        let mut load = load(vec![Locator::Key(key(1))]);
+        narrow(&mut load.limits);
+        let error = driver.load(load).await.unwrap_err();
+        assert_eq!(error.kind(), DriverErrorKind::TooLarge);
+        assert!(error.to_string().contains(text), "{error}");
+
+        let mut commit = commit(seen(1), set(&[("a", "21")]));
+        narrow(&mut commit.limits);
+        let error = driver.commit(commit).await.unwrap_err();
+        assert!(error.to_string().contains(text), "{error}");
+        assert_eq!(items(&driver, 1).await.get("a").map(|text| &**text), Some("12"));
+    }
+}
+
+#[tokio::test]
+async fn stored_data_of_another_form_is_an_error_and_not_no_session() {
+    for statements in [
+        "UPDATE web_session_items SET item_key = x'ff'",
+        "UPDATE web_session_items SET value = CAST(x'22ff22' AS TEXT)",
+        "UPDATE web_session_sessions SET previous_key = x'00'",
+        "PRAGMA foreign_keys = OFF; UPDATE web_session_sessions SET uid = x'00'",
+    ] {
+        let driver = memory().await;
+        created(&driver, 1).await;
+        driver.commit(commit(seen(1), set(&[("a", "1")]))).await.unwrap();
+        execute(&driver.0.writer, statements).await;
+        let error = driver.load(load(vec![Locator::Key(key(1))])).await.unwrap_err();
+        assert_eq!(error.kind(), DriverErrorKind::Corrupt, "{statements}");
+    }
+    assert!(decode_items(r#"[["a",null]]"#).is_err());
+}
+
+// D4: a uid is the only thing that items hang on; they go with their session.
+#[tokio::test]
+async fn items_go_with_their_session() {
+    let driver = memory().await;
+    created(&driver, 1).await;
+    driver.commit(commit(seen(1), set(&[("a", "1")]))).await.unwrap();
+    let cleanup = Cleanup { from: Timestamp::MIN, until: Timestamp::MAX, limit: 10 };
+    assert_eq!(driver.cleanup(cleanup).await.unwrap(), 1);
+    let left = pragma(&driver.0.writer, "SELECT count(*) FROM web_session_items").await;
+    assert_eq!(left, "0");
+}
+
+// S5
+#[tokio::test]
+async fn an_item_of_a_session_that_is_gone_is_not_stored() {
+    let driver = memory().await;
+    let replace = ReplaceItem {
+        session: reference(1),
+        application: SHOP,
+        key: "k".into(),
+        expected: None,
+        value: "1".into(),
+        limits: Limits::default(),
+        now: NOW,
+    };
+    assert_eq!(driver.replace_item(replace).await.unwrap(), ReplaceOutcome::Gone);
+    let left = pragma(&driver.0.writer, "SELECT count(*) FROM web_session_items").await;
+    assert_eq!(left, "0");
+}
+
+// P1, "10 000 → 10 000 000 sessions": no statement walks over a table.
+#[tokio::test]
+async fn every_statement_finds_its_rows_by_an_index() {
+    let driver = memory().await;
+    let sql = &driver.0.statements;
+    for statement in [
+        &sql.load,
+        &sql.by_uid,
+        &sql.by_key,
+        &sql.presented,
+        &sql.list,
+        &sql.item,
+        &sql.totals,
+        &sql.insert,
+        &sql.update,
+        &sql.taken,
+        &sql.delete_item,
+        &sql.empty_application,
+        &sql.delete_by_uid,
+        &sql.delete_by_key,
+        &sql.delete_by_principal,
+        &sql.delete_expired,
+    ] {
+        let text = sqlx::SqlSafeStr::into_sql_str(statement);
+        let explain = format!("EXPLAIN QUERY PLAN {}", text.as_str());
+        let rows =
+            sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&driver.0.writer).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        let walks = |step: &String| step.starts_with("SCAN") && step != "SCAN CONSTANT ROW";
+        assert!(!plan.iter().any(walks), "{plan:#?}\n{}", text.as_str());
+    }
+}
+
+// P3
+#[tokio::test]
+async fn calls_of_every_size_use_the_same_statements() {
+    let driver = memory().await;
+    let mut counts = Vec::new();
+    for n in 1..=4 {
+        created(&driver, n).await;
+        let texts: Vec<_> = (0..n * 3).map(|key| key.to_string()).collect();
+        let pairs: Vec<_> = texts.iter().map(|text| (text.as_str(), "1")).collect();
+        driver.commit(commit(seen(n), set(&pairs))).await.unwrap();
+        let sessions: Vec<_> = (1..=n).map(|n| Locator::Key(key(n))).collect();
+        assert_eq!(driver.load(load(sessions)).await.unwrap().len(), usize::from(n));
+        let db = driver.0.writer.acquire().await.unwrap();
+        counts.push(db.cached_statements_size());
+    }
+    assert!(counts.iter().all(|count| Some(count) == counts.first()), "{counts:?}");
+}
