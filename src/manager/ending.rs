@@ -1,0 +1,183 @@
+//! Ending sessions, and removing those that have expired.
+
+use std::ops::{Bound, RangeBounds};
+use std::time::{Duration, SystemTime};
+
+use super::SessionManager;
+use super::lifecycle::SessionTarget;
+use super::state::{Current, Phase};
+use crate::cleanup;
+use crate::clock::Timestamp;
+use crate::cookie::header::Presented;
+use crate::driver::{Destroy, Locator};
+use crate::error::{OnWarning, SessionError, SessionWarning};
+use crate::id::SessionRef;
+
+impl SessionManager {
+    /// Ends the request's session, if there is one: the everyday logout. All data of all
+    /// applications is removed at once, and a cookie is queued that removes the visitor's. From
+    /// then on nobody can load the session, and other requests that still have it cannot write.
+    ///
+    /// If several session cookies were presented, each of their sessions is ended. A session that
+    /// was loaded with [`load_id`](Self::load_id) is ended alone, and the visitor's own is the one of
+    /// the request again. Without a session and a cookie nothing happens. Uncommitted changes are
+    /// dropped.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the storage. The cookie stays then, so that a second attempt can succeed.
+    pub async fn end(&self) -> Result<(), SessionError> {
+        let _turn = self.request.turn.lock().await;
+        self.destroy_current().await.map(|_| ())
+    }
+
+    /// Removes a session with the data of all applications at once; for the current one as
+    /// [`end`](Self::end), which is the everyday logout.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionWarning::DestroyAffectsAllApplications`] unless warnings are ignored,
+    /// [`SessionError::NoSuchSession`], and a failure of the storage.
+    pub async fn destroy(
+        &self,
+        target: impl Into<SessionTarget>,
+        on_warning: OnWarning,
+    ) -> Result<(), SessionError> {
+        on_warning.raise(SessionWarning::DestroyAffectsAllApplications)?;
+        let _turn = self.request.turn.lock().await;
+        let target = target.into();
+        if target != SessionTarget::Current {
+            self.look_up_for(target).await?;
+        }
+        let ended = match target {
+            SessionTarget::Current => self.destroy_current().await?,
+            named => match self.locate(named) {
+                Some(session) => self.destroy_named(named, session).await?,
+                None => Vec::new(),
+            },
+        };
+        if ended.is_empty() { Err(SessionError::NoSuchSession) } else { Ok(()) }
+    }
+
+    /// Removes a session that was named, which may be the one of this request all the same.
+    async fn destroy_named(
+        &self,
+        target: SessionTarget,
+        session: Locator,
+    ) -> Result<Vec<SessionRef>, SessionError> {
+        let loaded = self.is_the_loaded(target);
+        let presented = !self.is_loaded() && self.is_presented(target);
+        let visitors = if loaded { self.is_visitors() } else { presented };
+        let ended = self.destroy_sessions(vec![session]).await?;
+        if loaded || presented {
+            self.forget_session(visitors);
+        }
+        Ok(ended)
+    }
+
+    /// Whether the session of this request is the visitor's own, and not one that was loaded by its
+    /// id; also before it is known.
+    fn is_visitors(&self) -> bool {
+        !matches!(self.state().current, Current::Loaded { visitors: false, .. })
+    }
+
+    /// Notes that the session of this request was ended by it. The visitor's own is over, cookie
+    /// and all; after another's the visitor's own is the session of the request again.
+    fn forget_session(&self, visitors: bool) {
+        let mut state = self.state();
+        state.roll_back();
+        if !visitors {
+            state.look_up_later();
+            return;
+        }
+        state.no_session(None);
+        // After the response there is no one to tell, and the session is gone all the same.
+        if state.phase != Phase::ResponseStarted {
+            state.queue.push(self.delete_cookie_string());
+        }
+    }
+
+    /// Ends the session of the request; the visitor's own under every id that was presented.
+    async fn destroy_current(&self) -> Result<Vec<SessionRef>, SessionError> {
+        let visitors = self.is_visitors();
+        let presented = if visitors { self.presented() } else { Presented::default() };
+        let keys = presented.ids.iter().map(|id| Locator::Key(id.key()));
+        let loaded = self.loaded_ref().map(Locator::Ref);
+        let sessions: Vec<_> = loaded.into_iter().chain(keys).collect();
+        if sessions.is_empty() && !presented.any {
+            self.state().roll_back();
+            return Ok(Vec::new());
+        }
+        let ended = match sessions.is_empty() {
+            true => Vec::new(),
+            false => self.destroy_sessions(sessions).await?,
+        };
+        self.forget_session(visitors);
+        Ok(ended)
+    }
+
+    pub(super) async fn destroy_sessions(
+        &self,
+        sessions: Vec<Locator>,
+    ) -> Result<Vec<SessionRef>, SessionError> {
+        Ok(self.call(|settings| settings.driver.destroy(Destroy { sessions })).await?)
+    }
+
+    /// Removes the sessions that have expired since 1970, in bounded batches, and answers how many.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the storage.
+    pub async fn cleanup(&self) -> Result<u64, SessionError> {
+        self.cleanup_between(.., OnWarning::Stop).await
+    }
+
+    /// Removes the sessions whose expiry lies in a range, and answers how many. Without a lower
+    /// bound it begins with 1970; without an upper one it ends before now.
+    ///
+    /// ```
+    /// # use web_session::{MemoryDriver, OnWarning, SessionLayer};
+    /// # use std::time::{Duration, SystemTime};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let session = SessionLayer::new(MemoryDriver::new()).manager();
+    /// let last_week = SystemTime::now() - Duration::from_secs(7 * 86_400);
+    /// let removed = session.cleanup_between(..last_week, OnWarning::Stop).await?;
+    /// assert_eq!(removed, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SessionWarning::CleanupRemovesLiveSessions`] when the range ends later than now, unless
+    /// warnings are ignored; [`SessionError::ReversedRange`] when it ends before it begins; and a
+    /// failure of the storage.
+    pub async fn cleanup_between(
+        &self,
+        expiry: impl RangeBounds<SystemTime>,
+        on_warning: OnWarning,
+    ) -> Result<u64, SessionError> {
+        let now = self.settings().now();
+        let tick = Duration::from_millis(1);
+        let at = |bound: &SystemTime| Timestamp::from(*bound);
+        let from = match expiry.start_bound() {
+            Bound::Included(bound) => at(bound),
+            Bound::Excluded(bound) => at(bound).saturating_add(tick),
+            Bound::Unbounded => Timestamp::EPOCH,
+        };
+        let (latest, until) = match expiry.end_bound() {
+            // What expires now has expired.
+            Bound::Included(bound) => (at(bound), at(bound).saturating_add(tick)),
+            Bound::Excluded(bound) => (at(bound), at(bound)),
+            Bound::Unbounded => (now, now),
+        };
+        if from > until {
+            return Err(SessionError::ReversedRange);
+        }
+        if latest > now {
+            on_warning.raise(SessionWarning::CleanupRemovesLiveSessions)?;
+        }
+        Ok(cleanup::remove(&*self.settings().driver, from, until).await?)
+    }
+}
