@@ -68,6 +68,11 @@ impl Server {
         assert_eq!(response.status(), StatusCode::OK);
         if let Some(cookie) = response.headers().get(SET_COOKIE) {
             let cookie = cookie.to_str().unwrap();
+            // A whole day, or nothing, and not a second less for the time that the creation took.
+            assert!(
+                ["Max-Age=86400", "Max-Age=0"].iter().any(|age| cookie.contains(age)),
+                "{cookie}"
+            );
             visitor.0 = if cookie.contains("Max-Age=0") {
                 None
             } else {

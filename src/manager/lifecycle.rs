@@ -175,8 +175,10 @@ impl SessionManager {
         {
             let mut state = self.state();
             if state.phase != Phase::ResponseStarted {
-                let (max_age, now) = (settings.cookie.max_age(), settings.now());
-                state.queue.push(settings.cookie.set(&id, max_age, record.remaining(now)));
+                // Its whole life, and not what the creation has left of it.
+                let remaining = record.remaining(record.created);
+                let max_age = settings.cookie.max_age();
+                state.queue.push(settings.cookie.set(&id, max_age, remaining));
                 state.created(id, record);
                 return Ok(());
             }
