@@ -135,9 +135,9 @@ impl UpdateTurns {
     /// Waits for the session's turn.
     pub(crate) async fn take(&self, session: SessionId) -> UpdateTurn<'_> {
         let turn = self.0.lock().entry(session).or_default().clone();
-        let mut turn = UpdateTurn { turns: self, session, guard: None, turn };
-        turn.guard = Some(turn.turn.clone().lock_owned().await);
-        turn
+        let mut held = UpdateTurn { turns: self, session, guard: None, turn: Some(turn.clone()) };
+        held.guard = Some(turn.lock_owned().await);
+        held
     }
 }
 
@@ -146,15 +146,16 @@ pub(crate) struct UpdateTurn<'a> {
     turns: &'a UpdateTurns,
     session: SessionId,
     guard: Option<tokio::sync::OwnedMutexGuard<()>>,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    turn: Option<Arc<tokio::sync::Mutex<()>>>,
 }
 
 impl Drop for UpdateTurn<'_> {
     fn drop(&mut self) {
         self.guard = None;
+        // Let go under the lock of the map, so that of several the last one sees that it is.
         let mut turns = self.turns.0.lock();
-        // One in the map and this one.
-        if Arc::strong_count(&self.turn) == 2 {
+        self.turn = None;
+        if turns.get(&self.session).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             turns.remove(&self.session);
         }
     }
@@ -163,5 +164,28 @@ impl Drop for UpdateTurn<'_> {
 impl fmt::Debug for UpdateTurns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("UpdateTurns(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn turns_are_forgotten_when_nobody_waits_for_them() {
+        let turns = Arc::new(UpdateTurns::default());
+        let session = SessionId::from_bytes([7; 16]);
+        for _ in 0..5_000 {
+            let take = || {
+                let turns = turns.clone();
+                tokio::spawn(async move { drop(turns.take(session).await) })
+            };
+            let [one, two, given_up] = [take(), take(), take()];
+            given_up.abort();
+            one.await.unwrap();
+            two.await.unwrap();
+            let _ = given_up.await;
+            assert!(turns.0.lock().is_empty());
+        }
     }
 }

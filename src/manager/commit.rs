@@ -193,7 +193,7 @@ impl SessionManager {
         mut f: impl FnMut(Option<&str>) -> Result<Arc<str>, SessionError>,
     ) -> Result<(), SessionError> {
         let _turn = self.request.turn.lock().await;
-        let _turn_of_item = match self.likely_id() {
+        let _turn_of_session = match self.likely_id() {
             Some(id) => Some(self.settings().updates.take(id).await),
             None => None,
         };

@@ -187,7 +187,8 @@ impl State {
         }
     }
 
-    /// Notes that this request created a session, which has no items but those of `changes`.
+    /// Notes that this request created a session. What its commit stored with it is added by
+    /// [`committed`](Self::committed).
     pub(super) fn created(&mut self, id: SessionId, record: SessionRecord) {
         self.current = Current::Loaded { id, record, visitors: true };
         self.created = true;
