@@ -109,6 +109,12 @@ pub use driver::{
     ApplicationName, ConnectError, Driver, InvalidApplication, Limits, MemoryDriver, OnMissing,
     connect,
 };
+#[cfg(feature = "mysql")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub use driver::{MySqlDriver, MySqlDriverBuilder};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use driver::{PostgresDriver, PostgresDriverBuilder};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use driver::{SqliteDriver, SqliteDriverBuilder};

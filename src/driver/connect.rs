@@ -11,12 +11,15 @@ use super::{Driver, DriverError, MemoryDriver};
 /// | `memory:` | [`MemoryDriver`] | always there |
 /// | `sqlite://sessions.db`, `sqlite:///var/lib/app/sessions.db` | a file, relative or absolute, made if it does not exist | `sqlite` |
 /// | `sqlite::memory:` | an SQLite database in memory | `sqlite` |
+/// | `postgres://user:password@host:5432/database` | PostgreSQL | `postgres` |
+/// | `mysql://user:password@host:3306/database`, `mariadb://…` | MariaDB or MySQL | `mysql` |
 ///
 /// The tables are not made here: see [`AutoCreate`](crate::AutoCreate).
 ///
 /// # Errors
 ///
 /// [`ConnectError`] names the scheme that is unknown, the cargo feature that is off, or the file
+/// or server
 /// that cannot be opened and why.
 ///
 /// ```
@@ -42,9 +45,15 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Driver>, ConnectError> {
         "sqlite" => Ok(Arc::new(super::SqliteDriver::connect(url).await?)),
         #[cfg(not(feature = "sqlite"))]
         "sqlite" => Err(ConnectError::FeatureOff { scheme: "sqlite", feature: "sqlite" }),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(super::PostgresDriver::connect(url).await?)),
+        #[cfg(not(feature = "postgres"))]
         "postgres" | "postgresql" => {
             Err(ConnectError::FeatureOff { scheme: "postgres", feature: "postgres" })
         }
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Ok(Arc::new(super::MySqlDriver::connect(url).await?)),
+        #[cfg(not(feature = "mysql"))]
         "mysql" | "mariadb" => Err(ConnectError::FeatureOff { scheme: "mysql", feature: "mysql" }),
         "redis" | "rediss" | "redis-cluster" => {
             Err(ConnectError::FeatureOff { scheme: "redis", feature: "redis" })

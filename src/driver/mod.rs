@@ -26,7 +26,7 @@ mod future;
 mod items;
 mod memory;
 mod record;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 
 use std::fmt;
@@ -42,6 +42,12 @@ pub use future::DriverFuture;
 pub use items::{ApplicationChanges, ApplicationName, InvalidApplication, Items, Limits};
 pub use memory::MemoryDriver;
 pub use record::{SessionChange, SessionRecord};
+#[cfg(feature = "mysql")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub use sql::mysql::{MySqlDriver, MySqlDriverBuilder};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use sql::postgres::{PostgresDriver, PostgresDriverBuilder};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sql::sqlite::{SqliteDriver, SqliteDriverBuilder};

@@ -1,13 +1,48 @@
-//! The structures of an environment, and what is to be said of those that were found.
+//! The structures of an environment: making, checking and removing them.
 
-use super::{SCHEMA_VERSION, Statement};
-use crate::driver::EnvironmentState;
+use std::borrow::Cow;
+
+use super::Outcome::{self, Keep};
+use super::{Connection, Failure, Row, Statement, Statements, Template, Write};
+use crate::driver::{DriverError, DriverErrorKind, EnvironmentState, OnMissing};
+
+/// The suffix of the table that keeps the version.
+const VERSION: &str = "_version";
+
+/// The version of the tables, kept in `<environment>_version`. An older one is migrated, a newer
+/// one refused.
+const SCHEMA_VERSION: i64 = 1;
+
+/// Records [`SCHEMA_VERSION`], once.
+pub(super) const INSERT_VERSION: &str = "INSERT INTO {version} (version)
+    SELECT 1{dual} WHERE NOT EXISTS (SELECT 1 FROM {version} v)";
+
+/// A call that changes the structures.
+pub(super) enum ChangeEnvironment {
+    /// [`Driver::create_environment`](crate::Driver::create_environment).
+    Create,
+    /// [`Driver::ensure_environment`](crate::Driver::ensure_environment).
+    Ensure,
+    /// [`Driver::remove_environment`](crate::Driver::remove_environment).
+    Remove(OnMissing),
+}
 
 /// A table or an index that a driver needs.
 pub(super) struct Structure {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) create: Vec<Statement>,
+}
+
+impl Structure {
+    /// A structure whose name ends with `suffix`, made by these templates.
+    pub(super) fn new(template: &Template<'_>, suffix: &str, kind: Kind, create: &[&str]) -> Self {
+        Self {
+            name: format!("{}_{suffix}", template.environment),
+            kind,
+            create: create.iter().map(|text| template.fill(text)).collect(),
+        }
+    }
 }
 
 /// What a structure is.
@@ -25,6 +60,12 @@ pub(super) struct Column {
     pub(super) of: &'static str,
     /// Its place in the primary key, from 1; 0 if it is not part of it.
     pub(super) key: i64,
+}
+
+impl Column {
+    pub(super) const fn new(name: &'static str, of: &'static str, key: i64) -> Self {
+        Self { name, of, key }
+    }
 }
 
 /// A structure that exists.
@@ -65,16 +106,17 @@ impl Survey {
         survey
     }
 
-    /// Notes the versions that are kept, one a row.
-    pub(super) fn set_versions(&mut self, versions: &[i64]) {
+    /// Notes the versions that are kept, one a row, in the structure at `place`.
+    fn set_versions(&mut self, place: usize, versions: &[i64]) {
         let defect = match versions {
             [SCHEMA_VERSION] => return,
+            // Made half-way, where a table cannot be made and filled in one step.
+            [] => return self.missing.push(place),
             [version] if *version > SCHEMA_VERSION => format!(
                 "its version is {version}, made by a newer version of this crate; \
                  this one knows {SCHEMA_VERSION}"
             ),
             [version] => format!("its version {version} is unknown"),
-            [] => "its version is not recorded".to_owned(),
             _ => "more than one version is recorded".to_owned(),
         };
         self.defect.get_or_insert(defect);
@@ -120,4 +162,127 @@ impl Structure {
             }),
         }
     }
+}
+
+impl Write for ChangeEnvironment {
+    type Answer = ();
+
+    async fn run<C: Connection>(
+        &self,
+        db: &mut C,
+        sql: &Statements,
+    ) -> Result<Outcome<()>, Failure> {
+        lock(db, sql).await?;
+        let changed = match self {
+            Self::Create => create(db, sql).await,
+            Self::Ensure => ensure(db, sql).await,
+            Self::Remove(missing) => remove(db, sql, *missing).await,
+        };
+        unlock(db, sql).await?;
+        changed.map(Keep)
+    }
+}
+
+async fn create<C: Connection>(db: &mut C, sql: &Statements) -> Result<(), Failure> {
+    let survey = survey(db, sql).await?;
+    if survey.existing > 0 {
+        return Err(refuse(
+            DriverErrorKind::EnvironmentExists,
+            "nothing was changed; `ensure_session_environment` makes what is missing",
+        ));
+    }
+    complete(db, sql, &survey).await
+}
+
+async fn ensure<C: Connection>(db: &mut C, sql: &Statements) -> Result<(), Failure> {
+    let survey = survey(db, sql).await?;
+    match survey.defect {
+        Some(defect) => Err(refuse(DriverErrorKind::EnvironmentDefective, defect)),
+        None => complete(db, sql, &survey).await,
+    }
+}
+
+async fn remove<C: Connection>(
+    db: &mut C,
+    sql: &Statements,
+    missing: OnMissing,
+) -> Result<(), Failure> {
+    let survey = survey(db, sql).await?;
+    if missing == OnMissing::Error && !survey.missing.is_empty() {
+        let missing = survey.missing_names(&sql.environment.structures).join(", ");
+        return Err(refuse(
+            DriverErrorKind::EnvironmentMissing,
+            format!("nothing was removed, as these do not exist: {missing}"),
+        ));
+    }
+    for drop in &sql.environment.drops {
+        db.execute(drop, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Makes the structures that are missing.
+async fn complete<C: Connection>(
+    db: &mut C,
+    sql: &Statements,
+    survey: &Survey,
+) -> Result<(), Failure> {
+    let structures = &sql.environment.structures;
+    let missing = survey.missing.iter().filter_map(|at| structures.get(*at));
+    for statement in missing.flat_map(|structure| &structure.create) {
+        db.execute(statement, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Waits until no other process changes the structures.
+pub(super) async fn lock<C: Connection>(db: &mut C, sql: &Statements) -> Result<(), Failure> {
+    let Some(lock) = &sql.environment.lock else {
+        return Ok(());
+    };
+    match db.fetch_optional(lock, &[], |row| row.integer(0)).await? {
+        Some(Some(1)) => Ok(()),
+        _ => Err(refuse(
+            DriverErrorKind::Timeout,
+            "another process was changing the environment for too long",
+        )),
+    }
+}
+
+pub(super) async fn unlock<C: Connection>(db: &mut C, sql: &Statements) -> Result<(), Failure> {
+    if let Some(unlock) = &sql.environment.unlock {
+        db.fetch_optional(unlock, &[], |_| Ok(())).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn survey<C: Connection>(db: &mut C, sql: &Statements) -> Result<Survey, Failure> {
+    let text = |row: &C::Row, at| Ok::<_, Failure>(row.text(at)?.unwrap_or_default().to_owned());
+    let mut found: Vec<Found> = Vec::new();
+    db.fetch(&sql.environment.survey, &[], |row| {
+        let name = text(row, 0)?;
+        if found.last().is_none_or(|last| last.name != name) {
+            let (kind, table) = (text(row, 1)?, text(row, 2)?);
+            found.push(Found { name, kind, table, columns: Vec::new() });
+        }
+        if let (Some(last), Some(column)) = (found.last_mut(), row.text(3)?) {
+            last.columns.push((column.to_owned(), text(row, 4)?, row.number(5)?));
+        }
+        Ok(())
+    })
+    .await?;
+    let structures = &sql.environment.structures;
+    let mut survey = Survey::new(structures, &found);
+    let place = structures.iter().position(|structure| structure.name.ends_with(VERSION));
+    if let Some(place) = place.filter(|place| !survey.missing.contains(place))
+        && survey.defect.is_none()
+    {
+        let versions = db.fetch_all(&sql.version, &[], |row| row.number(0)).await?;
+        survey.set_versions(place, &versions);
+    }
+    Ok(survey)
+}
+
+fn refuse(kind: DriverErrorKind, message: impl Into<Cow<'static, str>>) -> Failure {
+    DriverError::new(kind, message).into()
 }

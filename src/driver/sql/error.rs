@@ -11,11 +11,20 @@ use crate::driver::{DriverError, DriverErrorKind};
 pub(super) enum Failure {
     /// In the database or on the way to it.
     Sqlx(sqlx::Error),
+    /// Likewise, before the transaction was begun.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    NotBegun(sqlx::Error),
     /// Found out here.
     Driver(DriverError),
 }
 
 impl Failure {
+    /// Nobody waits for the answer any more.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(super) fn given_up() -> Self {
+        Self::Driver(DriverError::new(DriverErrorKind::Other, "the caller has given up"))
+    }
+
     /// Stored data that this crate did not write.
     pub(super) fn corrupt(message: &'static str) -> Self {
         Self::Driver(DriverError::new(DriverErrorKind::Corrupt, message))
@@ -36,6 +45,8 @@ impl Failure {
         let error = match self {
             Self::Driver(error) => return error,
             Self::Sqlx(error) => error,
+            #[cfg(any(feature = "postgres", feature = "mysql"))]
+            Self::NotBegun(error) => error,
         };
         let report = match &error {
             sqlx::Error::Database(error) => report(&**error),
@@ -78,7 +89,9 @@ impl Report {
 fn general(error: &sqlx::Error) -> Report {
     use DriverErrorKind::{Configuration, Corrupt, Other, Timeout, Unavailable};
     match error {
-        sqlx::Error::PoolTimedOut => Report::new(Timeout, "no connection was free in time"),
+        sqlx::Error::PoolTimedOut => {
+            Report::new(Timeout, "no connection was free, or could be made, in time")
+        }
         sqlx::Error::PoolClosed => Report::new(Unavailable, "the driver was closed"),
         sqlx::Error::WorkerCrashed => Report::new(Unavailable, "the connection was lost"),
         sqlx::Error::Io(error) => {

@@ -1,24 +1,49 @@
-//! What the SQL drivers share: names, statement texts, the queue of the calls that write, reading
-//! rows, redacting errors.
+//! Sessions in SQL databases. What they share stands here, once:
 //!
-//! Each database has a folder of its own with the same files: `builder`, `storage` (connections
-//! and transactions), `statements` (all of its SQL), `environment`, `read`, `write`, `error`.
+//! - `statements`, `read`, `write`, `environment`: the calls, and their SQL;
+//! - `connection`, `call`: what a call needs of a database;
+//! - `statement`, `rows`, `name`, `error`: texts, columns, names and errors;
+//! - `server`: connections to a server, and the bounds of a call's time;
+//! - `driver`: the methods of [`Driver`](crate::Driver), the same for all.
+//!
+//! Each database has a folder of its own with the same files: `builder` (settings and opening),
+//! `statements` (what it says in its own words), `error` (what its codes mean), `storage` if it is
+//! not a server, `tests`.
 
+mod call;
+mod connection;
+mod driver;
 mod environment;
 mod error;
+#[cfg(feature = "mysql")]
+pub(super) mod mysql;
 mod name;
+#[cfg(feature = "postgres")]
+pub(super) mod postgres;
+#[cfg(feature = "sqlite")]
 mod queue;
+mod read;
 mod rows;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod server;
+#[cfg(feature = "sqlite")]
 pub(super) mod sqlite;
 mod statement;
+mod statements;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod url;
+mod write;
 
-use environment::{Column, Found, Kind, Structure, Survey};
+use call::{Outcome, Read, Write};
+use connection::{Connection, Row, Value, connection_of_sqlx};
+use driver::sql_driver;
+use environment::{ChangeEnvironment, Column, INSERT_VERSION, Kind, Structure};
 use error::{Failure, Report};
 use name::EnvironmentName;
+#[cfg(feature = "sqlite")]
 use queue::{Queue, Unanswered};
-use rows::{check_totals, decode_items, decode_key, decode_ref, four};
-use statement::Statement;
-
-/// The version of the tables, kept in `<environment>_version`. An older one is migrated, a newer
-/// one refused.
-const SCHEMA_VERSION: i64 = 1;
+use read::ReadEnvironment;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use server::{Server, Source, Storage};
+use statement::{Dialect, Statement, Template};
+use statements::{EnvironmentStatements, OwnWords, Statements};

@@ -35,6 +35,12 @@ impl EnvironmentName {
     }
 }
 
+impl Default for EnvironmentName {
+    fn default() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+}
+
 impl fmt::Display for EnvironmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

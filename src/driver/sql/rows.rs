@@ -1,40 +1,101 @@
-//! Reading what is stored, without trusting it.
+//! Reading what is stored, without trusting it, and binding what is to be stored.
 
 use std::iter;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
-use super::Failure;
-use crate::driver::{DriverError, DriverErrorKind, Items, Limits};
+use super::{Failure, Row, Value};
+use crate::clock::Timestamp;
+use crate::driver::{DriverError, Items, Limits, Locator, SessionRecord};
 use crate::id::{SessionKey, SessionRef};
 
 /// How many sessions one statement looks up.
-pub(super) const FETCHED_AT_ONCE: usize = 4;
+pub(super) const NAMED_AT_ONCE: usize = 4;
 
-/// One to four values for a fixed number of placeholders.
-pub(super) type FourOf<T> = [Option<T>; FETCHED_AT_ONCE];
+/// The place of an item's key behind the columns of a record; its length and its text follow.
+const ITEM: usize = 11;
 
-pub(super) fn decode_key(bytes: &[u8]) -> Result<SessionKey, Failure> {
+/// Reads the columns of a record.
+pub(super) fn record(row: &impl Row) -> Result<SessionRecord, Failure> {
+    let time = |at| row.number(at).map(Timestamp::from_millis);
+    let text = |at| Ok::<_, Failure>(row.text(at)?.map(str::to_owned));
+    let mut record = SessionRecord::new(
+        session(row)?,
+        key(row.bytes(1)?.ok_or(Failure::corrupt("a session has no key"))?)?,
+        time(6)?,
+        time(5)?,
+    );
+    record.previous_key = row.bytes(2)?.map(key).transpose()?;
+    record.rotated = row.integer(3)?.map(Timestamp::from_millis);
+    record.expires = time(4)?;
+    record.last_used = time(7)?;
+    record.cookie_lifetime = row.integer(8)?;
+    record.principal = text(9)?;
+    record.note = text(10)?;
+    Ok(record)
+}
+
+/// Reads the reference of a session, which is the first column.
+pub(super) fn session(row: &impl Row) -> Result<SessionRef, Failure> {
+    Ok(SessionRef::from_uuid(row.uid(0)?))
+}
+
+fn key(bytes: &[u8]) -> Result<SessionKey, Failure> {
     <[u8; 32]>::try_from(bytes)
         .map(SessionKey::from_bytes)
         .map_err(|_| Failure::corrupt("a session's key has not 32 bytes"))
 }
 
-pub(super) fn decode_ref(bytes: &[u8]) -> Result<SessionRef, Failure> {
-    Uuid::from_slice(bytes)
-        .map(SessionRef::from_uuid)
-        .map_err(|_| Failure::corrupt("a session's uid has not 16 bytes"))
+/// The columns of a record to bind, in the order in which they are read.
+pub(super) fn record_values(record: &SessionRecord) -> [Value<'_>; ITEM] {
+    let previous_key = record.previous_key.as_ref().map(SessionKey::as_bytes);
+    [
+        Value::from(&record.session),
+        Value::from(&record.key),
+        Value::Bytes(previous_key.map(<[u8; 32]>::as_slice)),
+        Value::Integer(record.rotated.map(Timestamp::as_millis)),
+        Value::from(record.expires.as_millis()),
+        Value::from(record.ends.as_millis()),
+        Value::from(record.created.as_millis()),
+        Value::from(record.last_used.as_millis()),
+        Value::Integer(record.cookie_lifetime),
+        Value::Text(record.principal.as_deref()),
+        Value::Text(record.note.as_deref()),
+    ]
 }
 
-/// Reads items that the database put together as `[[key, text], …]`.
-pub(super) fn decode_items(json: &str) -> Result<Items, Failure> {
-    let items: Vec<(Arc<str>, Arc<str>)> = serde_json::from_str::<Vec<(String, String)>>(json)
-        .map_err(|_| Failure::corrupt("the items of a session are not pairs of texts"))?
-        .into_iter()
-        .map(|(key, text)| (key.into(), text.into()))
-        .collect();
-    Ok(items.into_iter().collect())
+/// The items of one session as they come in, checked against the limits on the way.
+pub(super) struct Loading {
+    pub(super) record: SessionRecord,
+    items: Items,
+    bytes: usize,
+}
+
+impl Loading {
+    pub(super) fn new(record: SessionRecord) -> Self {
+        Self { record, items: Items::new(), bytes: 0 }
+    }
+
+    /// Takes the item that stands behind the record, if there is one.
+    pub(super) fn take(&mut self, row: &impl Row, limits: &Limits) -> Result<(), Failure> {
+        let Some(key) = row.bytes(ITEM)? else {
+            return Ok(());
+        };
+        let length = size(row.number(ITEM + 1)?);
+        // The longest item is looked at on its own, the others together.
+        limits.check([(key.len().saturating_add(self.bytes), length)])?;
+        if self.items.len() >= limits.items {
+            limits.check(iter::repeat_n((0, 0), self.items.len() + 1))?;
+        }
+        self.bytes = self.bytes.saturating_add(key.len()).saturating_add(length);
+        let key = str::from_utf8(key).map_err(|_| Failure::corrupt("a key is not UTF-8"))?;
+        let text = row.text(ITEM + 2)?.ok_or(Failure::corrupt("an item has no value"))?;
+        self.items.insert(key.into(), Arc::from(text));
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> (SessionRecord, Items) {
+        (self.record, self.items)
+    }
 }
 
 /// [`Limits::check`] for items of which only the totals are known: how many, the bytes of all keys
@@ -43,7 +104,6 @@ pub(super) fn check_totals(
     limits: &Limits,
     (count, bytes, longest): (i64, i64, i64),
 ) -> Result<(), DriverError> {
-    let size = |n: i64| usize::try_from(n).unwrap_or(usize::MAX);
     let (count, bytes, longest) = (size(count), size(bytes), size(longest));
     limits.check([(bytes.saturating_sub(longest), longest)])?;
     if count > limits.items {
@@ -52,12 +112,24 @@ pub(super) fn check_totals(
     Ok(())
 }
 
-/// The first four of what a call names, and an error if there are more.
-pub(super) fn four<T: Copy>(values: &[T]) -> Result<FourOf<T>, DriverError> {
-    if values.len() > FETCHED_AT_ONCE {
-        return Err(DriverError::new(DriverErrorKind::Other, "a call names at most four sessions"));
-    }
-    Ok(std::array::from_fn(|at| values.get(at).copied()))
+/// A size that a database has counted.
+pub(super) fn size(n: i64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// The keys and the references among at most four locators, for as many placeholders.
+pub(super) fn named(
+    sessions: &[Locator],
+) -> ([Value<'_>; NAMED_AT_ONCE], [Value<'_>; NAMED_AT_ONCE]) {
+    let keys = std::array::from_fn(|at| match sessions.get(at) {
+        Some(Locator::Key(key)) => Value::from(key),
+        _ => Value::Bytes(None),
+    });
+    let references = std::array::from_fn(|at| match sessions.get(at) {
+        Some(Locator::Ref(session)) => Value::from(session),
+        _ => Value::Uid(None),
+    });
+    (keys, references)
 }
 
 #[cfg(test)]
@@ -90,16 +162,8 @@ mod tests {
     }
 
     #[test]
-    fn a_fifth_session_is_an_error_and_not_left_out() {
-        assert_eq!(four(&[1, 2]).unwrap(), [Some(1), Some(2), None, None]);
-        assert!(four(&[1, 2, 3, 4, 5]).is_err());
-    }
-
-    #[test]
-    fn lengths_are_checked() {
-        assert!(decode_key(&[0; 31]).is_err());
-        assert!(decode_key(&[0; 32]).is_ok());
-        assert!(decode_ref(&[0; 17]).is_err());
-        assert!(decode_ref(&[0; 16]).is_ok());
+    fn the_length_of_a_key_is_checked() {
+        assert!(key(&[0; 31]).is_err());
+        assert!(key(&[0; 32]).is_ok());
     }
 }

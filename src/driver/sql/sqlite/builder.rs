@@ -9,20 +9,27 @@ use tokio::time::{Instant, sleep};
 
 use super::SqliteDriver;
 use super::error::is_busy;
-use super::statements::{PROBE, Statements};
-use super::storage::Storage;
+use super::statements::{PROBE, statements};
+use super::storage::{DEFAULT_BUSY_TIMEOUT, SqliteStorage};
 use super::url::{Location, Mode};
-use crate::driver::sql::{EnvironmentName, Failure, Queue};
+use crate::driver::sql::{EnvironmentName, Failure};
 use crate::driver::{DriverError, DriverErrorKind};
 
 /// Settings of a [`SqliteDriver`]; see [`SqliteDriver::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing is opened before `connect` is awaited"]
 pub struct SqliteDriverBuilder {
-    url: String,
+    source: Source,
     environment: String,
     readers: u32,
     busy_timeout: Duration,
+}
+
+/// Where the connections come from.
+#[derive(Debug, Clone)]
+enum Source {
+    Url(String),
+    Pool(SqlitePool),
 }
 
 /// How many rows may wait between SQLite and a caller: each may be as large as an application.
@@ -33,11 +40,19 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 impl SqliteDriverBuilder {
     pub(super) fn new(url: &str) -> Self {
+        Self::from_source(Source::Url(url.to_owned()))
+    }
+
+    pub(super) fn for_pool(pool: SqlitePool) -> Self {
+        Self::from_source(Source::Pool(pool))
+    }
+
+    fn from_source(source: Source) -> Self {
         Self {
-            url: url.to_owned(),
+            source,
             environment: EnvironmentName::DEFAULT.to_owned(),
             readers: 4,
-            busy_timeout: Duration::from_secs(5),
+            busy_timeout: DEFAULT_BUSY_TIMEOUT,
         }
     }
 
@@ -52,7 +67,8 @@ impl SqliteDriverBuilder {
     }
 
     /// How many connections read at the same time, at least one, opened when they are needed.
-    /// Default: 4. A database in memory has a single connection for everything.
+    /// Default: 4. A database in memory has a single connection for everything, and a pool of the
+    /// application's its own number.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers;
         self
@@ -80,23 +96,18 @@ impl SqliteDriverBuilder {
     /// [`ReadOnly`](DriverErrorKind::ReadOnly) when it cannot be written and `mode=ro` is not in
     /// the URL, [`Timeout`](DriverErrorKind::Timeout) when it stays locked.
     pub async fn connect(self) -> Result<SqliteDriver, DriverError> {
-        let location = Location::parse(&self.url)?;
-        let environment = EnvironmentName::new(&self.environment)?;
-        if environment.as_str() == "sqlite" || environment.as_str().starts_with("sqlite_") {
-            return Err(wrong("tables that start with `sqlite_` belong to SQLite"));
-        }
-        if self.readers == 0 {
-            return Err(wrong("at least one connection has to read"));
-        }
-        let (writer, readers) = self.pools(&location);
-        let storage = Storage {
-            file: location.path().to_owned(),
-            statements: Statements::new(&environment),
-            environment,
-            queue: Arc::new(Queue::default()),
-            patience: self.busy_timeout,
-            writer,
-            readers,
+        let environment = self.environment_name()?;
+        let storage = match &self.source {
+            Source::Pool(pool) => SqliteStorage::with(pool.clone(), environment, self.busy_timeout),
+            Source::Url(url) => {
+                if self.readers == 0 {
+                    return Err(wrong("at least one connection has to read"));
+                }
+                let location = Location::parse(url)?;
+                let (writer, readers) = self.pools(&location);
+                let storage = SqliteStorage::with(writer, environment, self.busy_timeout);
+                SqliteStorage { file: location.path().to_owned(), readers, ..storage }
+            }
         };
         let deadline = Instant::now() + self.busy_timeout;
         loop {
@@ -113,6 +124,24 @@ impl SqliteDriverBuilder {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// The statements that [`create_environment`](crate::Driver::create_environment) runs, in
+    /// their order, for those who make tables by hand.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverErrorKind::Configuration`] for a name that is not allowed.
+    pub fn create_statements(&self) -> Result<Vec<String>, DriverError> {
+        Ok(statements(&self.environment_name()?).environment.create_statements())
+    }
+
+    fn environment_name(&self) -> Result<EnvironmentName, DriverError> {
+        let environment = EnvironmentName::new(&self.environment)?;
+        if environment.as_str() == "sqlite" || environment.as_str().starts_with("sqlite_") {
+            return Err(wrong("tables that start with `sqlite_` belong to SQLite"));
+        }
+        Ok(environment)
     }
 
     /// The pool of the writer and that of the readers. Nothing is opened yet.
@@ -156,8 +185,11 @@ impl SqliteDriverBuilder {
 /// Reads from the database, which is the first moment at which SQLite looks into the file.
 async fn probe(writer: &SqlitePool) -> Result<(), Failure> {
     let row = sqlx::query(PROBE).fetch_one(writer).await?;
-    match row.try_get(0)? {
-        "UTF-8" => Ok(()),
+    match (row.try_get(0)?, row.try_get(1)?) {
+        ("UTF-8", true) => Ok(()),
+        ("UTF-8", false) => {
+            Err(wrong("the connections of the pool have foreign keys turned off").into())
+        }
         _ => Err(wrong("the texts of the database are in UTF-16, and have to be in UTF-8").into()),
     }
 }

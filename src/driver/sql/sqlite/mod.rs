@@ -1,29 +1,23 @@
 //! Sessions in SQLite.
 
 mod builder;
-mod environment;
 mod error;
-mod read;
 mod statements;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod url;
-mod write;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use builder::SqliteDriverBuilder;
-use environment::{CreateEnvironment, EnsureEnvironment, RemoveEnvironment};
-use storage::Storage;
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteRow;
+use storage::SqliteStorage;
 
-use crate::driver::{
-    Cleanup, Commit, CommitOutcome, Create, CreateOutcome, Destroy, Driver, DriverError,
-    DriverFuture, EndWhere, EnvironmentState, Found, Inspect, List, Load, OnMissing, ReplaceItem,
-    ReplaceOutcome, SessionRecord,
-};
-use crate::id::SessionRef;
+use super::{connection_of_sqlx, sql_driver};
+use crate::driver::DriverError;
 
 /// Keeps sessions in an SQLite file, which several processes of one machine may share, or in an
 /// SQLite database in memory.
@@ -82,9 +76,15 @@ use crate::id::SessionRef;
 /// not stop it, and it is applied all or none, before any call that was polled after it. A future that
 /// is kept and not polled any more holds up no call that writes to a file.
 #[derive(Clone)]
-pub struct SqliteDriver(Arc<Storage>);
+pub struct SqliteDriver(Arc<SqliteStorage>);
 
 impl SqliteDriver {
+    /// Uses a pool that the application has, with the default settings; see
+    /// [`builder_for`](Self::builder_for) for what is expected of it.
+    pub fn new(pool: SqlitePool) -> Self {
+        Self(Arc::new(SqliteStorage::new(pool)))
+    }
+
     /// Opens a database with the default settings.
     ///
     /// # Errors
@@ -97,6 +97,16 @@ impl SqliteDriver {
     /// Settings for a driver that are not the defaults.
     pub fn builder(url: &str) -> SqliteDriverBuilder {
         SqliteDriverBuilder::new(url)
+    }
+
+    /// Settings for a driver that uses a pool of the application's.
+    ///
+    /// Its connections need foreign keys, which sqlx turns on unless told otherwise, and texts in
+    /// UTF-8. The rest (the journal, `synchronous`, how many connections there are) is the pool's.
+    /// The calls of the driver that write wait for each other; the application's own transactions on
+    /// the pool wait for them, and they for those, as the connections' `busy_timeout` says.
+    pub fn builder_for(pool: SqlitePool) -> SqliteDriverBuilder {
+        SqliteDriverBuilder::for_pool(pool)
     }
 
     /// Waits for the running calls and closes the connections, of all clones, which moves what is in
@@ -120,67 +130,5 @@ impl fmt::Debug for SqliteDriver {
     }
 }
 
-/// Runs a call that reads, inside the caller's future.
-macro_rules! read {
-    ($driver:ident, $function:path $(, $argument:ident)?) => {{
-        let storage = $driver.0.clone();
-        DriverFuture::new(async move {
-            let answer = $function(&storage $(, &$argument)?).await;
-            answer.map_err(|failure| storage.error(failure))
-        })
-    }};
-}
-
-impl Driver for SqliteDriver {
-    fn load(&self, load: Load) -> DriverFuture<Vec<Found>> {
-        read!(self, read::load, load)
-    }
-
-    fn create(&self, create: Create) -> DriverFuture<CreateOutcome> {
-        self.0.write(create)
-    }
-
-    fn commit(&self, commit: Commit) -> DriverFuture<CommitOutcome> {
-        self.0.write(commit)
-    }
-
-    fn replace_item(&self, replace: ReplaceItem) -> DriverFuture<ReplaceOutcome> {
-        self.0.write(replace)
-    }
-
-    fn destroy(&self, destroy: Destroy) -> DriverFuture<Vec<SessionRef>> {
-        self.0.write(destroy)
-    }
-
-    fn inspect(&self, inspect: Inspect) -> DriverFuture<Option<SessionRecord>> {
-        read!(self, read::inspect, inspect)
-    }
-
-    fn list(&self, list: List) -> DriverFuture<Vec<SessionRecord>> {
-        read!(self, read::list, list)
-    }
-
-    fn end_where(&self, end: EndWhere) -> DriverFuture<Vec<SessionRef>> {
-        self.0.write(end)
-    }
-
-    fn cleanup(&self, cleanup: Cleanup) -> DriverFuture<u64> {
-        self.0.write(cleanup)
-    }
-
-    fn environment(&self) -> DriverFuture<EnvironmentState> {
-        read!(self, environment::state)
-    }
-
-    fn create_environment(&self) -> DriverFuture<()> {
-        self.0.write(CreateEnvironment)
-    }
-
-    fn ensure_environment(&self) -> DriverFuture<()> {
-        self.0.write(EnsureEnvironment)
-    }
-
-    fn remove_environment(&self, missing: OnMissing) -> DriverFuture<()> {
-        self.0.write(RemoveEnvironment(missing))
-    }
-}
+connection_of_sqlx!(sqlx::SqliteConnection, SqliteRow);
+sql_driver!(SqliteDriver);

@@ -1,184 +1,85 @@
-//! All of the SQL for SQLite.
+//! What SQLite says in its own words.
 
-use crate::driver::sql::{Column, EnvironmentName, Kind, SCHEMA_VERSION, Statement, Structure};
+use crate::driver::sql::{
+    Column, Dialect, EnvironmentName, EnvironmentStatements, INSERT_VERSION, Kind, OwnWords,
+    Statements, Structure, Template,
+};
 
-pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
-pub(super) const COMMIT: &str = "COMMIT";
-pub(super) const ROLLBACK: &str = "ROLLBACK";
+/// Opening a file reads nothing of it, this does. Answers the encoding of its texts, and whether
+/// the connection minds foreign keys.
+pub(super) const PROBE: &str = "SELECT encoding, foreign_keys
+    FROM pragma_encoding, pragma_foreign_keys, (SELECT count(*) FROM sqlite_schema)";
 
-/// Opening a file reads nothing of it, this does. Answers the encoding of its texts.
-pub(super) const PROBE: &str =
-    "SELECT encoding FROM pragma_encoding, (SELECT count(*) FROM sqlite_schema)";
+const SQLITE: Dialect = Dialect {
+    quote: '"',
+    numbered: false,
+    integer: "INTEGER",
+    principal: "s.principal",
+    // A transaction that writes is the only one from its first statement on.
+    lock: "",
+    dual: "",
+    or_replace: "ON CONFLICT (uid, application, item_key) DO UPDATE SET value = excluded.value",
+};
 
-/// The columns of a record, in the order in which `read::record` takes them.
-const RECORD: &str = "s.uid, s.key, s.previous_key, s.rotated, s.expires, s.ends, s.created, \
-    s.last_used, s.cookie_lifetime, s.principal, s.note";
-
-/// Statements of one environment. Numbers in the texts are the order of the arguments.
-pub(super) struct Statements {
-    pub(super) load: Statement,
-    pub(super) by_uid: Statement,
-    pub(super) by_key: Statement,
-    pub(super) presented: Statement,
-    pub(super) list: Statement,
-    pub(super) item: Statement,
-    pub(super) totals: Statement,
-    pub(super) insert: Statement,
-    pub(super) update: Statement,
-    pub(super) taken: Statement,
-    pub(super) set_item: Statement,
-    pub(super) delete_item: Statement,
-    pub(super) empty_application: Statement,
-    pub(super) delete_by_uid: Statement,
-    pub(super) delete_by_key: Statement,
-    pub(super) delete_by_principal: Statement,
-    pub(super) delete_expired: Statement,
-    pub(super) survey: Statement,
-    pub(super) version: Statement,
-    /// In the order of creation.
-    pub(super) structures: Vec<Structure>,
-    /// In an order that no reference hinders.
-    pub(super) drops: [Statement; 3],
-}
-
-impl Statements {
-    pub(super) fn new(environment: &EnvironmentName) -> Self {
-        let fill = |template: &str| Statement::new(template, environment, RECORD);
-        Self {
-            // Sizes are compared before a text is touched, so that a huge one is never read.
-            load: fill(
-                r#"SELECT {record}, CASE WHEN
-                    (SELECT count(*) <= ?10
-                        AND ifnull(sum(length(i.item_key) + octet_length(i.value)), 0) <= ?11
-                        AND ifnull(max(octet_length(i.value)), 0) <= ?12
-                    FROM "{env}_items" i WHERE i.uid = s.uid AND i.application = ?9)
-                THEN
-                    (SELECT json_group_array(json_array(CAST(i.item_key AS TEXT), i.value))
-                    FROM "{env}_items" i WHERE i.uid = s.uid AND i.application = ?9)
-                END
-                FROM "{env}_sessions" s
-                WHERE s.key IN (?1, ?2, ?3, ?4) OR s.previous_key IN (?1, ?2, ?3, ?4)
-                    OR s.uid IN (?5, ?6, ?7, ?8)"#,
-            ),
-            by_uid: fill(r#"SELECT {record} FROM "{env}_sessions" s WHERE s.uid = ?1"#),
-            by_key: fill(r#"SELECT {record} FROM "{env}_sessions" s WHERE s.key = ?1"#),
-            presented: fill(
-                r#"SELECT {record} FROM "{env}_sessions" s
-                WHERE s.key = ?1 OR s.previous_key = ?1"#,
-            ),
-            list: fill(
-                r#"SELECT {record} FROM "{env}_sessions" s
-                WHERE s.principal = ?1 AND s.expires > ?2 ORDER BY s.created, s.uid"#,
-            ),
-            item: fill(
-                r#"SELECT octet_length(value), CASE WHEN octet_length(value) <= ?4 THEN value END
-                FROM "{env}_items" WHERE uid = ?1 AND application = ?2 AND item_key = ?3"#,
-            ),
-            totals: fill(
-                r#"SELECT count(*), ifnull(sum(length(item_key) + octet_length(value)), 0),
-                    ifnull(max(octet_length(value)), 0)
-                FROM "{env}_items" WHERE uid = ?1 AND application = ?2"#,
-            ),
-            insert: fill(
-                r#"INSERT INTO "{env}_sessions" (uid, key, previous_key, rotated, expires, ends,
-                    created, last_used, cookie_lifetime, principal, note)
-                SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 WHERE NOT EXISTS
-                    (SELECT 1 FROM "{env}_sessions" WHERE key = ?2 OR previous_key = ?2)"#,
-            ),
-            update: fill(
-                r#"UPDATE "{env}_sessions" SET key = ?2, previous_key = ?3, rotated = ?4,
-                    expires = ?5, ends = ?6, created = ?7, last_used = ?8, cookie_lifetime = ?9,
-                    principal = ?10, note = ?11
-                WHERE uid = ?1"#,
-            ),
-            taken: fill(
-                r#"SELECT 1 FROM "{env}_sessions" WHERE key = ?1 OR previous_key = ?1 LIMIT 1"#,
-            ),
-            set_item: fill(
-                r#"INSERT INTO "{env}_items" (uid, application, item_key, value)
-                VALUES (?1, ?2, ?3, ?4)
-                ON CONFLICT (uid, application, item_key) DO UPDATE SET value = excluded.value"#,
-            ),
-            delete_item: fill(
-                r#"DELETE FROM "{env}_items"
-                WHERE uid = ?1 AND application = ?2 AND item_key = ?3"#,
-            ),
-            empty_application: fill(
-                r#"DELETE FROM "{env}_items" WHERE uid = ?1 AND application = ?2"#,
-            ),
-            delete_by_uid: fill(r#"DELETE FROM "{env}_sessions" WHERE uid = ?1 RETURNING uid"#),
-            delete_by_key: fill(r#"DELETE FROM "{env}_sessions" WHERE key = ?1 RETURNING uid"#),
-            delete_by_principal: fill(
-                r#"DELETE FROM "{env}_sessions"
-                WHERE principal = ?1 AND uid IS NOT ?2 RETURNING uid"#,
-            ),
-            delete_expired: fill(
-                r#"DELETE FROM "{env}_sessions" WHERE uid IN
-                    (SELECT uid FROM "{env}_sessions" WHERE expires >= ?1 AND expires < ?2
-                    ORDER BY expires LIMIT ?3)"#,
-            ),
+pub(super) fn statements(environment: &EnvironmentName) -> Statements {
+    let template = Template { dialect: &SQLITE, environment, schema: None };
+    let fill = |text: &str| template.fill(text);
+    let own = OwnWords {
+        begin: "BEGIN IMMEDIATE".to_owned(),
+        delete_expired: "DELETE FROM {sessions} WHERE uid IN
+            (SELECT uid FROM {sessions} WHERE expires >= ? AND expires < ?
+            ORDER BY expires LIMIT ?)",
+        environment: EnvironmentStatements {
             survey: fill(
-                r#"SELECT m.name, m.type, m.tbl_name, c.name, c.type, c.pk
+                "SELECT m.name, m.type, m.tbl_name, c.name, c.type, c.pk
                 FROM sqlite_schema m LEFT JOIN pragma_table_info(m.name) c ON m.type = 'table'
                 WHERE m.name IN ('{env}_sessions', '{env}_items', '{env}_version',
-                    '{env}_sessions_expires', '{env}_sessions_principal')"#,
+                    '{env}_sessions_expires', '{env}_sessions_principal')",
             ),
-            version: fill(r#"SELECT version FROM "{env}_version""#),
-            structures: structures(environment),
-            drops: [
-                fill(r#"DROP TABLE IF EXISTS "{env}_items""#),
-                fill(r#"DROP TABLE IF EXISTS "{env}_sessions""#),
-                fill(r#"DROP TABLE IF EXISTS "{env}_version""#),
-            ],
-        }
-    }
-}
-
-const fn column(name: &'static str, of: &'static str, key: i64) -> Column {
-    Column { name, of, key }
+            structures: structures(&template),
+            drops: ["items", "sessions", "version"]
+                .map(|table| fill(&format!("DROP TABLE IF EXISTS {{{table}}}")))
+                .to_vec(),
+            lock: None,
+            unlock: None,
+        },
+    };
+    Statements::new(&template, own)
 }
 
 const SESSIONS: &[Column] = &[
-    column("uid", "BLOB", 1),
-    column("key", "BLOB", 0),
-    column("previous_key", "BLOB", 0),
-    column("rotated", "INTEGER", 0),
-    column("expires", "INTEGER", 0),
-    column("ends", "INTEGER", 0),
-    column("created", "INTEGER", 0),
-    column("last_used", "INTEGER", 0),
-    column("cookie_lifetime", "INTEGER", 0),
-    column("principal", "TEXT", 0),
-    column("note", "TEXT", 0),
+    Column::new("uid", "BLOB", 1),
+    Column::new("key", "BLOB", 0),
+    Column::new("previous_key", "BLOB", 0),
+    Column::new("rotated", "INTEGER", 0),
+    Column::new("expires", "INTEGER", 0),
+    Column::new("ends", "INTEGER", 0),
+    Column::new("created", "INTEGER", 0),
+    Column::new("last_used", "INTEGER", 0),
+    Column::new("cookie_lifetime", "INTEGER", 0),
+    Column::new("principal", "TEXT", 0),
+    Column::new("note", "TEXT", 0),
 ];
 
 const ITEMS: &[Column] = &[
-    column("uid", "BLOB", 1),
-    column("application", "TEXT", 2),
-    column("item_key", "BLOB", 3),
-    column("value", "TEXT", 0),
+    Column::new("uid", "BLOB", 1),
+    Column::new("application", "TEXT", 2),
+    Column::new("item_key", "BLOB", 3),
+    Column::new("value", "TEXT", 0),
 ];
 
-const VERSION: &[Column] = &[column("version", "INTEGER", 0)];
+const VERSION: &[Column] = &[Column::new("version", "INTEGER", 0)];
 
 /// The sessions lie in the order of their uids, which begin with the time of creation, so that new
 /// ones are appended and no separate index of the uid is needed.
-fn structures(environment: &EnvironmentName) -> Vec<Structure> {
-    let structure = |suffix: &str, kind, create: &[&str]| Structure {
-        name: format!("{environment}_{suffix}"),
-        kind,
-        create: create
-            .iter()
-            .map(|template| Statement::new(template, environment, RECORD))
-            .collect(),
-    };
-    let version = format!(r#"INSERT INTO "{{env}}_version" VALUES ({SCHEMA_VERSION})"#);
-    let sessions = || Kind::Index(format!("{environment}_sessions"));
+fn structures(template: &Template<'_>) -> Vec<Structure> {
+    let structure = |suffix, kind, create: &[&str]| Structure::new(template, suffix, kind, create);
+    let sessions = || Kind::Index(format!("{}_sessions", template.environment));
     vec![
         structure(
             "sessions",
             Kind::Table(SESSIONS),
-            &[r#"CREATE TABLE "{env}_sessions" (
+            &[r#"CREATE TABLE {sessions} (
                 uid BLOB NOT NULL PRIMARY KEY,
                 key BLOB NOT NULL UNIQUE,
                 previous_key BLOB UNIQUE,
@@ -195,8 +96,8 @@ fn structures(environment: &EnvironmentName) -> Vec<Structure> {
         structure(
             "items",
             Kind::Table(ITEMS),
-            &[r#"CREATE TABLE "{env}_items" (
-                uid BLOB NOT NULL REFERENCES "{env}_sessions" (uid) ON DELETE CASCADE,
+            &[r#"CREATE TABLE {items} (
+                uid BLOB NOT NULL REFERENCES {sessions} (uid) ON DELETE CASCADE,
                 application TEXT NOT NULL,
                 item_key BLOB NOT NULL,
                 value TEXT NOT NULL,
@@ -206,17 +107,20 @@ fn structures(environment: &EnvironmentName) -> Vec<Structure> {
         structure(
             "version",
             Kind::Table(VERSION),
-            &[r#"CREATE TABLE "{env}_version" (version INTEGER NOT NULL) STRICT"#, &version],
+            &[
+                "CREATE TABLE IF NOT EXISTS {version} (version INTEGER NOT NULL) STRICT",
+                INSERT_VERSION,
+            ],
         ),
         structure(
             "sessions_expires",
             sessions(),
-            &[r#"CREATE INDEX "{env}_sessions_expires" ON "{env}_sessions" (expires)"#],
+            &[r#"CREATE INDEX "{env}_sessions_expires" ON {sessions} (expires)"#],
         ),
         structure(
             "sessions_principal",
             sessions(),
-            &[r#"CREATE INDEX "{env}_sessions_principal" ON "{env}_sessions" (principal)
+            &[r#"CREATE INDEX "{env}_sessions_principal" ON {sessions} (principal)
                 WHERE principal IS NOT NULL"#],
         ),
     ]

@@ -1,21 +1,25 @@
 //! The connections to one database, and how a call uses them.
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Sqlite, SqlitePool};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::{is_plain_error, report};
-use super::statements::{BEGIN, COMMIT, ROLLBACK, Statements};
-use crate::driver::sql::{EnvironmentName, Failure, Queue, Unanswered};
+use super::statements::statements;
+use crate::driver::sql::{
+    Connection, EnvironmentName, Failure, Outcome, Queue, Read, Statements, Unanswered, Write,
+};
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture};
 
+/// How long a call waits, unless told otherwise.
+pub(super) const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What the clones of a driver share.
-pub(super) struct Storage {
+pub(super) struct SqliteStorage {
     /// For messages: the file as it stands in the URL, or `:memory:`.
     pub(super) file: PathBuf,
     pub(super) environment: EnvironmentName,
@@ -30,31 +34,36 @@ pub(super) struct Storage {
     pub(super) readers: SqlitePool,
 }
 
-/// A call that writes, in a transaction of its own.
-pub(super) trait Write: Send + Sync + 'static {
-    /// What the call answers.
-    type Answer: Send + 'static;
+impl SqliteStorage {
+    /// A storage in a pool of the application's, with the default settings.
+    pub(super) fn new(pool: SqlitePool) -> Self {
+        Self::with(pool, EnvironmentName::default(), DEFAULT_BUSY_TIMEOUT)
+    }
 
-    /// Runs inside the transaction, which an error rolls back.
-    fn run(
-        &self,
-        db: &mut SqliteConnection,
-        sql: &Statements,
-    ) -> impl Future<Output = Result<Outcome<Self::Answer>, Failure>> + Send;
-}
+    /// A storage in a pool that is used for everything.
+    pub(super) fn with(pool: SqlitePool, environment: EnvironmentName, patience: Duration) -> Self {
+        Self {
+            file: pool.connect_options().get_filename().to_owned(),
+            statements: statements(&environment),
+            environment,
+            queue: Arc::new(Queue::default()),
+            patience,
+            writer: pool.clone(),
+            readers: pool,
+        }
+    }
 
-/// What becomes of a transaction.
-pub(super) enum Outcome<T> {
-    /// It is committed.
-    Keep(T),
-    /// It is rolled back: nothing is stored.
-    Undo(T),
-}
-
-impl Storage {
-    /// A connection for a call that reads: one statement at a time, whose future may be dropped.
-    pub(super) async fn reader(&self) -> Result<PoolConnection<Sqlite>, Failure> {
-        Ok(self.readers.acquire().await?)
+    /// Runs a call that reads inside the caller's future: one statement at a time, whose future may
+    /// be dropped.
+    pub(super) fn read<R: Read>(self: &Arc<Self>, call: R) -> DriverFuture<R::Answer> {
+        let storage = self.clone();
+        DriverFuture::new(async move {
+            let answer = match storage.readers.acquire().await {
+                Ok(mut connection) => call.run(&mut *connection, &storage.statements).await,
+                Err(error) => Err(error.into()),
+            };
+            answer.map_err(|failure| storage.error(failure))
+        })
     }
 
     /// Runs a call that writes when its turn has come, on a task of its own, so that it ends even if
@@ -94,20 +103,18 @@ impl Storage {
         mut connection: PoolConnection<Sqlite>,
         call: &W,
     ) -> Result<W::Answer, Failure> {
-        begin(&mut connection).await?;
-        let outcome = call.run(&mut connection, &self.statements).await;
+        let sql = &self.statements;
+        begin(&mut connection, sql).await?;
+        let outcome = call.run(&mut *connection, sql).await;
         let answer = match outcome {
-            Ok(Outcome::Keep(answer)) => {
-                let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
-                match committed {
-                    Ok(_) => return Ok(answer),
-                    Err(error) => Err(error.into()),
-                }
-            }
+            Ok(Outcome::Keep(answer)) => match connection.script(&sql.commit).await {
+                Ok(()) => return Ok(answer),
+                Err(error) => Err(error.into()),
+            },
             Ok(Outcome::Undo(answer)) => Ok(answer),
             Err(failure) => Err(failure),
         };
-        rollback(&mut connection).await;
+        rollback(&mut connection, sql).await;
         answer
     }
 
@@ -119,20 +126,22 @@ impl Storage {
 }
 
 /// Takes the write lock at once: a transaction that read first could not wait for it.
-async fn begin(connection: &mut PoolConnection<Sqlite>) -> Result<(), Failure> {
-    let mut begun = sqlx::query(BEGIN).execute(&mut **connection).await;
+async fn begin(
+    connection: &mut PoolConnection<Sqlite>,
+    sql: &Statements,
+) -> Result<(), sqlx::Error> {
+    let begun = connection.script(&sql.begin).await;
     if begun.as_ref().is_err_and(is_plain_error) {
         // Another is open, left behind by a task that was stopped and has not answered.
-        rollback(connection).await;
-        begun = sqlx::query(BEGIN).execute(&mut **connection).await;
+        rollback(connection, sql).await;
+        return connection.script(&sql.begin).await;
     }
-    begun?;
-    Ok(())
+    begun
 }
 
 /// Ends the transaction. A connection on which that fails is closed, not used again.
-async fn rollback(connection: &mut PoolConnection<Sqlite>) {
-    let rolled_back = sqlx::query(ROLLBACK).execute(&mut **connection).await;
+async fn rollback(connection: &mut PoolConnection<Sqlite>, sql: &Statements) {
+    let rolled_back = connection.script(&sql.rollback).await;
     // A plain error says that SQLite has rolled back already, as it does when the disk is full.
     if rolled_back.is_err_and(|error| !is_plain_error(&error)) {
         connection.close_on_drop();

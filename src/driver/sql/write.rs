@@ -2,29 +2,25 @@
 
 use std::sync::Arc;
 
-use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments};
-use sqlx::{Row, SqliteConnection};
-
-use super::read::{check, current, record};
-use super::statements::Statements;
-use super::storage::Outcome::{Keep, Undo};
-use super::storage::{Outcome, Write};
+use super::Outcome::{Keep, Undo};
+use super::rows::{
+    NAMED_AT_ONCE, check_totals, named, record, record_values, session as session_of, size,
+};
+use super::{Connection, Failure, Outcome, Row, Statement, Statements, Value, Write};
 use crate::clock::Timestamp;
-use crate::driver::sql::{Failure, decode_ref};
 use crate::driver::{
-    ApplicationChanges, Cleanup, Commit, CommitOutcome, Create, CreateOutcome, Destroy,
-    DriverError, DriverErrorKind, EndWhere, Locator, ReplaceItem, ReplaceOutcome, SessionRecord,
-    Target,
+    ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, Create, CreateOutcome,
+    Destroy, DriverError, DriverErrorKind, EndWhere, Limits, Locator, ReplaceItem, ReplaceOutcome,
+    SessionRecord, Target,
 };
 use crate::id::{SessionKey, SessionRef};
 
 impl Write for Create {
     type Answer = CreateOutcome;
 
-    async fn run(
+    async fn run<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
     ) -> Result<Outcome<CreateOutcome>, Failure> {
         Ok(match insert(db, sql, &self.session).await? {
@@ -37,9 +33,9 @@ impl Write for Create {
 impl Write for Commit {
     type Answer = CommitOutcome;
 
-    async fn run(
+    async fn run<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
     ) -> Result<Outcome<CommitOutcome>, Failure> {
         let found = match &self.target {
@@ -73,9 +69,9 @@ impl Write for Commit {
 }
 
 impl Commit {
-    async fn create(
+    async fn create<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
         record: &SessionRecord,
     ) -> Result<Outcome<CommitOutcome>, Failure> {
@@ -88,32 +84,33 @@ impl Commit {
         Ok(Keep(CommitOutcome::Done(record)))
     }
 
-    async fn apply(
+    async fn apply<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
         mut record: SessionRecord,
     ) -> Result<Outcome<CommitOutcome>, Failure> {
         self.store_items(db, sql, record.session).await?;
         if let Some(key) = self.session.key {
-            let query = sqlx::query(&sql.taken).bind(key.as_bytes().as_slice());
-            if query.fetch_optional(&mut *db).await?.is_some() {
+            let key = Value::from(&key);
+            if db.fetch_optional(&sql.taken, &[key, key], |_| Ok(())).await?.is_some() {
                 return Ok(Undo(CommitOutcome::Collision));
             }
         }
         if !self.session.is_empty() {
             self.session.apply(&mut record, self.now);
-            let updated = bind(sqlx::query(&sql.update), &record).execute(db).await?;
-            if updated.rows_affected() != 1 {
+            let [uid, columns @ ..] = record_values(&record);
+            let values: Vec<_> = columns.into_iter().chain([uid]).collect();
+            if db.execute(&sql.update, &values).await? == 0 {
                 return Err(vanished().into());
             }
         }
         Ok(Keep(CommitOutcome::Done(record)))
     }
 
-    async fn store_items(
+    async fn store_items<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
         session: SessionRef,
     ) -> Result<(), Failure> {
@@ -130,9 +127,9 @@ impl Commit {
 impl Write for ReplaceItem {
     type Answer = ReplaceOutcome;
 
-    async fn run(
+    async fn run<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
     ) -> Result<Outcome<ReplaceOutcome>, Failure> {
         let found = current(db, sql, &Locator::Ref(self.session)).await?;
@@ -143,36 +140,32 @@ impl Write for ReplaceItem {
         if stored != self.expected {
             return Ok(Undo(ReplaceOutcome::Conflict(stored)));
         }
-        let uid = self.session.as_uuid().as_bytes().as_slice();
-        let application = &self.application;
-        set_item(db, sql, uid, application.as_str(), &self.key, &self.value).await?;
-        check(db, sql, self.session, application, &self.limits).await?;
+        let (uid, application) = (Value::from(&self.session), Value::from(&self.application));
+        set_item(db, sql, uid, application, &self.key, &self.value).await?;
+        check(db, sql, self.session, &self.application, &self.limits).await?;
         Ok(Keep(ReplaceOutcome::Done))
     }
 }
 
 impl ReplaceItem {
     /// The item as it is, which may be compared and handed out if it is within the limits.
-    async fn stored(
+    async fn stored<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
     ) -> Result<Option<Arc<str>>, Failure> {
         let longest = self.expected.as_ref().map_or(0, |expected| expected.len());
-        let longest = longest.max(self.limits.value_bytes);
-        let query = sqlx::query(&sql.item)
-            .bind(self.session.as_uuid().as_bytes().as_slice())
-            .bind(self.application.as_str())
-            .bind(self.key.as_bytes())
-            .bind(i64::try_from(longest).unwrap_or(i64::MAX));
-        let Some(row) = query.fetch_optional(db).await? else {
-            return Ok(None);
-        };
-        match row.try_get::<Option<&str>, _>(1)? {
-            Some(value) => Ok(Some(value.into())),
-            None => {
-                let length: i64 = row.try_get(0)?;
-                let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let values = [
+            Value::from(longest.max(self.limits.value_bytes)),
+            Value::from(&self.session),
+            Value::from(&self.application),
+            Value::Bytes(Some(self.key.as_bytes())),
+        ];
+        let read = |row: &C::Row| Ok((size(row.number(0)?), row.text(1)?.map(Arc::from)));
+        match db.fetch_optional(&sql.item, &values, read).await? {
+            None => Ok(None),
+            Some((_, Some(text))) => Ok(Some(text)),
+            Some((length, None)) => {
                 self.limits.check([(self.key.len(), length)])?;
                 Err(Failure::corrupt("an item has no value"))
             }
@@ -183,22 +176,16 @@ impl ReplaceItem {
 impl Write for Destroy {
     type Answer = Vec<SessionRef>;
 
-    async fn run(
+    async fn run<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
     ) -> Result<Outcome<Vec<SessionRef>>, Failure> {
         let mut ended = Vec::new();
-        for locator in &self.sessions {
-            let query = match locator {
-                Locator::Key(key) => {
-                    sqlx::query(&sql.delete_by_key).bind(key.as_bytes().as_slice())
-                }
-                Locator::Ref(session) => {
-                    sqlx::query(&sql.delete_by_uid).bind(session.as_uuid().as_bytes().as_slice())
-                }
-            };
-            ended.extend(returned(query, db).await?);
+        for sessions in self.sessions.chunks(NAMED_AT_ONCE) {
+            let (keys, references) = named(sessions);
+            let values: Vec<_> = keys.into_iter().chain(references).collect();
+            ended.extend(delete(db, sql, &sql.lock_named, &values, None).await?);
         }
         Ok(Keep(ended))
     }
@@ -207,66 +194,61 @@ impl Write for Destroy {
 impl Write for EndWhere {
     type Answer = Vec<SessionRef>;
 
-    async fn run(
+    async fn run<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
     ) -> Result<Outcome<Vec<SessionRef>>, Failure> {
-        let except = self.except.as_ref().map(SessionRef::as_uuid);
-        let query = sqlx::query(&sql.delete_by_principal)
-            .bind(&self.principal)
-            .bind(except.map(|uid| uid.as_bytes().as_slice()));
-        Ok(Keep(returned(query, db).await?))
+        let principal = [Value::Text(Some(&self.principal))];
+        Ok(Keep(delete(db, sql, &sql.lock_principals, &principal, self.except).await?))
     }
 }
 
 impl Write for Cleanup {
     type Answer = u64;
 
-    async fn run(
+    async fn run<C: Connection>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut C,
         sql: &Statements,
     ) -> Result<Outcome<u64>, Failure> {
-        let query = sqlx::query(&sql.delete_expired)
-            .bind(self.from.as_millis())
-            .bind(self.until.as_millis())
-            .bind(i64::from(self.limit));
-        Ok(Keep(query.execute(db).await?.rows_affected()))
+        let values = [
+            self.from.as_millis().into(),
+            self.until.as_millis().into(),
+            i64::from(self.limit).into(),
+        ];
+        Ok(Keep(db.execute(&sql.delete_expired, &values).await?))
     }
 }
 
-type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
-
 /// Stores a session, unless its key or reference is taken.
-async fn insert(
-    db: &mut SqliteConnection,
+async fn insert<C: Connection>(
+    db: &mut C,
     sql: &Statements,
     record: &SessionRecord,
 ) -> Result<bool, Failure> {
-    let inserted = bind(sqlx::query(&sql.insert), record).execute(db).await;
-    match inserted.map_err(Failure::from) {
-        Ok(done) => Ok(done.rows_affected() == 1),
+    let key = Value::from(&record.key);
+    let values: Vec<_> = record_values(record).into_iter().chain([key, key]).collect();
+    match db.execute(&sql.insert, &values).await {
+        Ok(inserted) => Ok(inserted == 1),
         Err(failure) if failure.is_unique_violation() => Ok(false),
         Err(failure) => Err(failure),
     }
 }
 
-/// Binds the columns of a record, in the order in which they are read.
-fn bind<'q>(query: SqliteQuery<'q>, record: &'q SessionRecord) -> SqliteQuery<'q> {
-    let previous_key = record.previous_key.as_ref().map(SessionKey::as_bytes);
-    query
-        .bind(record.session.as_uuid().as_bytes().as_slice())
-        .bind(record.key.as_bytes().as_slice())
-        .bind(previous_key.map(<[u8; 32]>::as_slice))
-        .bind(record.rotated.map(Timestamp::as_millis))
-        .bind(record.expires.as_millis())
-        .bind(record.ends.as_millis())
-        .bind(record.created.as_millis())
-        .bind(record.last_used.as_millis())
-        .bind(record.cookie_lifetime)
-        .bind(record.principal.as_deref())
-        .bind(record.note.as_deref())
+/// The session that a locator names as its current key or reference, which others may not change
+/// before the end of the transaction.
+async fn current<C: Connection>(
+    db: &mut C,
+    sql: &Statements,
+    locator: &Locator,
+) -> Result<Option<SessionRecord>, Failure> {
+    match locator {
+        Locator::Key(key) => db.fetch_optional(&sql.lock_by_key, &[key.into()], record).await,
+        Locator::Ref(session) => {
+            db.fetch_optional(&sql.lock_by_uid, &[session.into()], record).await
+        }
+    }
 }
 
 enum Presented {
@@ -276,16 +258,15 @@ enum Presented {
 }
 
 /// What the key that a visitor presented stands for.
-async fn presented(
-    db: &mut SqliteConnection,
+async fn presented<C: Connection>(
+    db: &mut C,
     sql: &Statements,
     key: &SessionKey,
     retired_after: Timestamp,
     now: Timestamp,
 ) -> Result<Presented, Failure> {
-    let query = sqlx::query(&sql.presented).bind(key.as_bytes().as_slice());
-    let found = query.fetch_optional(db).await?;
-    let found = found.as_ref().map(record).transpose()?;
+    let asked = Value::from(key);
+    let found = db.fetch_optional(&sql.lock_presented, &[asked, asked], record).await?;
     Ok(match found.filter(|record| record.is_live(now)) {
         Some(record) if record.key == *key => Presented::Live(Box::new(record)),
         Some(record) if record.rotated.is_some_and(|at| at > retired_after) => Presented::Rotated,
@@ -293,53 +274,72 @@ async fn presented(
     })
 }
 
-async fn store(
-    db: &mut SqliteConnection,
+async fn store<C: Connection>(
+    db: &mut C,
     sql: &Statements,
     session: SessionRef,
     changes: &ApplicationChanges,
 ) -> Result<(), Failure> {
-    let uid = session.as_uuid().as_bytes().as_slice();
-    let application = changes.application.as_str();
+    let (uid, application) = (Value::from(&session), Value::from(&changes.application));
     if changes.empty {
-        let query = sqlx::query(&sql.empty_application).bind(uid);
-        query.bind(application).execute(&mut *db).await?;
+        db.execute(&sql.empty_application, &[uid, application]).await?;
     }
     for (key, value) in &changes.items {
         match value {
             Some(value) => set_item(db, sql, uid, application, key, value).await?,
             None => {
-                let query = sqlx::query(&sql.delete_item).bind(uid).bind(application);
-                query.bind(key.as_bytes()).execute(&mut *db).await?;
+                let key = Value::Bytes(Some(key.as_bytes()));
+                db.execute(&sql.delete_item, &[uid, application, key]).await?;
             }
         }
     }
     Ok(())
 }
 
-async fn set_item(
-    db: &mut SqliteConnection,
+async fn set_item<C: Connection>(
+    db: &mut C,
     sql: &Statements,
-    uid: &[u8],
-    application: &str,
+    uid: Value<'_>,
+    application: Value<'_>,
     key: &str,
-    value: &Arc<str>,
+    value: &str,
 ) -> Result<(), Failure> {
-    let query = sqlx::query(&sql.set_item).bind(uid).bind(application);
-    let stored = query.bind(key.as_bytes()).bind(value.clone()).execute(db).await?;
-    match stored.rows_affected() {
-        1 => Ok(()),
-        _ => Err(vanished().into()),
+    let values = [uid, application, Value::Bytes(Some(key.as_bytes())), Value::Text(Some(value))];
+    // A row that is replaced counts as one or as two.
+    match db.execute(&sql.set_item, &values).await? {
+        0 => Err(vanished().into()),
+        _ => Ok(()),
     }
 }
 
-/// The references of the sessions that a `DELETE … RETURNING uid` has removed.
-async fn returned(
-    query: SqliteQuery<'_>,
-    db: &mut SqliteConnection,
+/// Checks what an application holds against the limits.
+async fn check<C: Connection>(
+    db: &mut C,
+    sql: &Statements,
+    session: SessionRef,
+    application: &ApplicationName,
+    limits: &Limits,
+) -> Result<(), Failure> {
+    let values = [Value::from(&session), Value::from(application)];
+    let read = |row: &C::Row| Ok((row.number(0)?, row.number(1)?, row.number(2)?));
+    let totals = db.fetch_optional(&sql.totals, &values, read).await?.unwrap_or_default();
+    Ok(check_totals(limits, totals)?)
+}
+
+/// Removes the sessions that `lock` finds, all but `except`, with their items.
+async fn delete<C: Connection>(
+    db: &mut C,
+    sql: &Statements,
+    lock: &Statement,
+    values: &[Value<'_>],
+    except: Option<SessionRef>,
 ) -> Result<Vec<SessionRef>, Failure> {
-    let rows = query.fetch_all(db).await?;
-    rows.iter().map(|row| decode_ref(row.try_get(0)?)).collect()
+    let mut found = db.fetch_all(lock, values, session_of).await?;
+    found.retain(|session| Some(*session) != except);
+    for session in &found {
+        db.execute(&sql.delete, &[session.into()]).await?;
+    }
+    Ok(found)
 }
 
 /// A row was not written, for which only a change of the tables from outside can be the cause.

@@ -1,0 +1,150 @@
+//! Sessions in MariaDB and MySQL.
+
+mod builder;
+mod error;
+mod statements;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use builder::MySqlDriverBuilder;
+use sqlx::MySqlPool;
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlRow;
+
+use super::{Report, Server, Source, Storage, connection_of_sqlx, sql_driver};
+use crate::driver::DriverError;
+
+/// Keeps sessions in MariaDB or MySQL, which several machines may share.
+///
+/// MariaDB 10.11 is what it is tested with. Only what MySQL 8 understands as well is used, and that was
+/// not tested.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use web_session::MySqlDriver;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let driver = MySqlDriver::builder("mysql://app:secret@db.example.com/shop?ssl-mode=VERIFY_IDENTITY")
+///     .environment("shop")
+///     .call_timeout(Duration::from_secs(2))
+///     .connect()
+///     .await?;
+/// driver.close().await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Clones share the connections.
+///
+/// # URLs
+///
+/// `mysql://user:password@host:3306/database` or `mariadb://…`, with the parameters of
+/// [`MySqlConnectOptions`](sqlx::mysql::MySqlConnectOptions). Reserved characters in a part are written
+/// as `%40` and the like. The port is 3306 if none is given. Without `ssl-mode` the connection is
+/// encrypted if the server offers it, and the server's certificate is not checked;
+/// `ssl-mode=VERIFY_IDENTITY` checks it.
+///
+/// # Permissions
+///
+/// To make the tables the user needs `CREATE`, `INDEX` and `REFERENCES` on the database. Once they
+/// exist, `SELECT, INSERT, UPDATE, DELETE` on the tables are enough, also for
+/// [`AutoCreate::Missing`](crate::AutoCreate::Missing), which then changes nothing.
+/// [`create_statements`](MySqlDriverBuilder::create_statements) prints what would be run.
+///
+/// # Settings of the server
+///
+/// Tables are InnoDB's. Transactions are `READ COMMITTED`, for which a server with a binary log needs
+/// `binlog_format` `ROW` or `MIXED`, which are the defaults. `max_allowed_packet` has to be larger than the
+/// longest value.
+///
+/// # Time
+///
+/// A call takes at most [`call_timeout`](MySqlDriverBuilder::call_timeout), whatever the server does,
+/// and then fails; the layer answers 503. A connection whose statement failed or did not end in time is
+/// closed and not used again. A connection that the server has closed is replaced, so a restart of the
+/// server needs none of the application. A transaction that lost a deadlock is run again within the time;
+/// one whose connection was lost is not, since it may have been committed.
+///
+/// # Connection poolers
+///
+/// No call depends on the connection that the call before it had: each is one statement or one
+/// transaction. Statements are prepared, which a pooler in transaction mode has to support.
+///
+/// # Durability
+///
+/// What was answered as done is as durable as the server's `innodb_flush_log_at_trx_commit` makes it: by
+/// default it survives a crash of the server. Keys and values are plain text in the tables. Session ids
+/// are not in them.
+///
+/// # Cancel safety
+///
+/// A call runs on a task of its own from its first poll on. If its future is dropped before the
+/// transaction's `COMMIT` was sent, the transaction is rolled back.
+#[derive(Clone)]
+pub struct MySqlDriver(Arc<Storage<MySql>>);
+
+impl MySqlDriver {
+    /// Uses a pool that the application has, with the default settings. Its own time-outs should not be
+    /// longer than the driver's 5 seconds; see [`builder_for`](Self::builder_for) for other settings.
+    pub fn new(pool: MySqlPool) -> Self {
+        builder::driver_for(pool)
+    }
+
+    /// Connects with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`MySqlDriverBuilder::connect`].
+    pub async fn connect(url: &str) -> Result<Self, DriverError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Settings for a driver that are not the defaults.
+    pub fn builder(url: &str) -> MySqlDriverBuilder {
+        MySqlDriverBuilder::new(Source::Url(url.to_owned()))
+    }
+
+    /// Settings for a driver that uses a pool of the application's.
+    pub fn builder_for(pool: MySqlPool) -> MySqlDriverBuilder {
+        MySqlDriverBuilder::new(Source::Pool(pool))
+    }
+
+    /// Waits for the running calls and closes the connections, of all clones and of a pool of the
+    /// application's. Later calls fail with
+    /// [`DriverErrorKind::Unavailable`](crate::driver::DriverErrorKind::Unavailable).
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+}
+
+impl fmt::Debug for MySqlDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MySqlDriver").field("place", &self.0.place).finish_non_exhaustive()
+    }
+}
+
+/// What is special to MariaDB and MySQL.
+struct MySql;
+
+impl Server for MySql {
+    type Database = sqlx::MySql;
+
+    fn report(error: &dyn DatabaseError) -> Report {
+        error::report(error)
+    }
+
+    fn is_conflict(error: &dyn DatabaseError) -> bool {
+        error::is_conflict(error)
+    }
+
+    fn is_goodbye(error: &dyn DatabaseError) -> bool {
+        error::is_goodbye(error)
+    }
+}
+
+connection_of_sqlx!(sqlx::MySqlConnection, MySqlRow);
+sql_driver!(MySqlDriver);

@@ -1,0 +1,146 @@
+//! Sessions in PostgreSQL.
+
+mod builder;
+mod error;
+mod statements;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use builder::PostgresDriverBuilder;
+use sqlx::PgPool;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgRow;
+
+use super::{Report, Server, Source, Storage, connection_of_sqlx, sql_driver};
+use crate::driver::DriverError;
+
+/// Keeps sessions in PostgreSQL, from version 13 on, which several machines may share.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use web_session::PostgresDriver;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let driver = PostgresDriver::builder("postgres://app:secret@db.example.com/shop?sslmode=verify-full")
+///     .environment("shop")
+///     .schema("sessions")
+///     .call_timeout(Duration::from_secs(2))
+///     .connect()
+///     .await?;
+/// driver.close().await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Clones share the connections.
+///
+/// # URLs
+///
+/// `postgres://user:password@host:5432/database`, with the parameters of
+/// [`PgConnectOptions`](sqlx::postgres::PgConnectOptions). Reserved characters in a part are written as
+/// `%40` and the like. The port is 5432 if none is given, the database that of the user's name.
+/// Without `sslmode` the connection is encrypted if the server offers it, and the server's
+/// certificate is not checked; `sslmode=verify-full` checks it.
+///
+/// # Permissions
+///
+/// To make the tables the user needs `CREATE` on the schema. Once they exist, `USAGE` on the schema
+/// and `SELECT, INSERT, UPDATE, DELETE` on the tables are enough, also for
+/// [`AutoCreate::Missing`](crate::AutoCreate::Missing), which then changes nothing.
+/// [`create_statements`](PostgresDriverBuilder::create_statements) prints what would be run.
+///
+/// # Time
+///
+/// A call takes at most [`call_timeout`](PostgresDriverBuilder::call_timeout), whatever the server
+/// does, and then fails; the layer answers 503. A connection whose statement failed or did not end in time
+/// is closed and not used again. A connection that the server has closed is replaced, so a restart of the
+/// server needs none of the application. A transaction that lost a deadlock is run again within the
+/// time; one whose connection was lost is not, since it may have been committed.
+///
+/// # Connection poolers
+///
+/// No call depends on the connection that the call before it had: each is one statement or one
+/// transaction, and what it sets it sets for the transaction (`SET LOCAL`). Statements are prepared by name, so
+/// a pooler in transaction mode has to keep track of them: PgBouncer does from 1.21 on, with
+/// `max_prepared_statements` above 0. A driver that opens its own connections gives them a
+/// `statement_timeout` in the start-up parameter `options`, and sqlx sends `extra_float_digits`:
+/// PgBouncer needs `ignore_startup_parameters = extra_float_digits, options`.
+///
+/// # Durability
+///
+/// What was answered as done is as durable as the server's `synchronous_commit` makes it: by default it
+/// survives a crash of the server. Keys and values are plain text in the tables. Session ids are not in
+/// them.
+///
+/// # Cancel safety
+///
+/// A call runs on a task of its own from its first poll on. If its future is dropped before the
+/// transaction's `COMMIT` was sent, the transaction is rolled back.
+#[derive(Clone)]
+pub struct PostgresDriver(Arc<Storage<Postgres>>);
+
+impl PostgresDriver {
+    /// Uses a pool that the application has, with the default settings. Its own time-outs should not be
+    /// longer than the driver's 5 seconds; see [`builder_for`](Self::builder_for) for other settings.
+    pub fn new(pool: PgPool) -> Self {
+        builder::driver_for(pool)
+    }
+
+    /// Connects with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresDriverBuilder::connect`].
+    pub async fn connect(url: &str) -> Result<Self, DriverError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Settings for a driver that are not the defaults.
+    pub fn builder(url: &str) -> PostgresDriverBuilder {
+        PostgresDriverBuilder::new(Source::Url(url.to_owned()))
+    }
+
+    /// Settings for a driver that uses a pool of the application's.
+    pub fn builder_for(pool: PgPool) -> PostgresDriverBuilder {
+        PostgresDriverBuilder::new(Source::Pool(pool))
+    }
+
+    /// Waits for the running calls and closes the connections, of all clones and of a pool of the
+    /// application's. Later calls fail with
+    /// [`DriverErrorKind::Unavailable`](crate::driver::DriverErrorKind::Unavailable).
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+}
+
+impl fmt::Debug for PostgresDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresDriver").field("place", &self.0.place).finish_non_exhaustive()
+    }
+}
+
+/// What is special to PostgreSQL.
+struct Postgres;
+
+impl Server for Postgres {
+    type Database = sqlx::Postgres;
+
+    fn report(error: &dyn DatabaseError) -> Report {
+        error::report(error)
+    }
+
+    fn is_conflict(error: &dyn DatabaseError) -> bool {
+        error::is_conflict(error)
+    }
+
+    fn is_goodbye(error: &dyn DatabaseError) -> bool {
+        error::is_goodbye(error)
+    }
+}
+
+connection_of_sqlx!(sqlx::PgConnection, PgRow);
+sql_driver!(PostgresDriver);

@@ -1,0 +1,221 @@
+//! A pool of connections to a server, and how a call uses one: on a task of its own, within a bounded
+//! time.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use sqlx::error::DatabaseError;
+use sqlx::pool::PoolConnection;
+use sqlx::{Database, Pool};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Connection, Failure, Outcome, Read, Report, Statements, Write};
+use crate::driver::{DriverError, DriverErrorKind, DriverFuture};
+
+/// How long a call may take, unless told otherwise.
+pub(super) const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many connections a driver's own pool opens, unless told otherwise.
+pub(super) const DEFAULT_MAX_CONNECTIONS: u32 = 10;
+
+/// Where a driver's connections come from.
+#[derive(Clone)]
+pub(super) enum Source<P> {
+    /// The driver opens its own.
+    Url(String),
+    /// The application has them.
+    Pool(P),
+}
+
+impl<P> fmt::Debug for Source<P> {
+    /// Leaves the URL out: a password may be in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Url(_) => "Url(..)",
+            Self::Pool(_) => "Pool(..)",
+        })
+    }
+}
+
+/// What is special to one kind of server.
+pub(super) trait Server: Send + Sync + 'static {
+    type Database: Database<Connection: Connection>;
+
+    /// What may be said of an error of the server.
+    fn report(error: &dyn DatabaseError) -> Report;
+
+    /// Whether a transaction was rolled back because others were in its way, so that it may be run
+    /// again.
+    fn is_conflict(error: &dyn DatabaseError) -> bool;
+
+    /// Whether the server ended the connection before it looked at the statement.
+    fn is_goodbye(error: &dyn DatabaseError) -> bool;
+}
+
+/// What the clones of a driver share.
+pub(super) struct Storage<S: Server> {
+    /// For messages: where the database is, without user and password.
+    pub(super) place: String,
+    pub(super) statements: Statements,
+    /// How long a call may take, from asking for a connection to the last answer.
+    pub(super) call_timeout: Duration,
+    pub(super) pool: Pool<S::Database>,
+}
+
+impl<S: Server> Storage<S> {
+    pub(super) fn read<R: Read>(self: &Arc<Self>, call: R) -> DriverFuture<R::Answer> {
+        let storage = self.clone();
+        self.run(move |_, deadline| async move {
+            storage.repeat(|| storage.reading(&call, deadline)).await
+        })
+    }
+
+    pub(super) fn write<W: Write>(self: &Arc<Self>, call: W) -> DriverFuture<W::Answer> {
+        let storage = self.clone();
+        self.run(move |caller, deadline| async move {
+            storage.repeat(|| storage.writing(&call, &caller, deadline)).await
+        })
+    }
+
+    /// Runs a call on a task of its own, so that no connection is left in the middle of a statement
+    /// when the caller goes away.
+    fn run<T, F>(
+        self: &Arc<Self>,
+        call: impl FnOnce(Weak<()>, Instant) -> F + Send + 'static,
+    ) -> DriverFuture<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let storage = self.clone();
+        DriverFuture::new(async move {
+            let stopped =
+                |_| DriverError::new(DriverErrorKind::Other, "the task of the call was stopped");
+            let no_runtime =
+                |_| DriverError::new(DriverErrorKind::Other, "there is no tokio runtime");
+            let caller = Arc::new(());
+            let deadline = Instant::now() + storage.call_timeout;
+            let call = call(Arc::downgrade(&caller), deadline);
+            let bounded = timeout_at(deadline, call);
+            let task = Handle::try_current().map_err(no_runtime)?.spawn(bounded);
+            match task.await.map_err(stopped)? {
+                Ok(answer) => answer.map_err(|failure| storage.error(failure)),
+                Err(_) => Err(DriverError::new(
+                    DriverErrorKind::Timeout,
+                    format!("{}: no answer within {:?}", storage.place, storage.call_timeout),
+                )),
+            }
+        })
+    }
+
+    /// Runs an attempt until it is answered or fails for good; the deadline ends it at the latest.
+    async fn repeat<T, F>(&self, attempt: impl Fn() -> F + Send + Sync) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        let mut pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(2))
+            .with_max_delay(Duration::from_millis(100))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        loop {
+            match attempt().await {
+                Err(failure) if Self::is_worth_another(&failure) => {
+                    sleep(pauses.next().unwrap_or_default()).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Nothing was done, and another attempt may succeed. A connection that was lost later is not
+    /// worth one: what became of the commit is not known.
+    fn is_worth_another(failure: &Failure) -> bool {
+        match failure {
+            Failure::NotBegun(error) => Self::is_lost(error),
+            Failure::Sqlx(sqlx::Error::Database(error)) => S::is_conflict(&**error),
+            Failure::Sqlx(_) | Failure::Driver(_) => false,
+        }
+    }
+
+    fn is_lost(error: &sqlx::Error) -> bool {
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+            sqlx::Error::Database(error) => S::is_goodbye(&**error),
+            _ => false,
+        }
+    }
+
+    async fn reading<R: Read>(&self, call: &R, deadline: Instant) -> Result<R::Answer, Failure> {
+        let mut lease = self.lease(deadline).await?;
+        let answer = call.run(&mut *lease.connection, &self.statements).await;
+        match answer {
+            Err(Failure::Sqlx(error)) if Self::is_lost(&error) => Err(Failure::NotBegun(error)),
+            // Rows of the answer may still be on their way.
+            Err(failure) => Err(failure),
+            Ok(answer) => {
+                lease.sound = true;
+                Ok(answer)
+            }
+        }
+    }
+
+    async fn writing<W: Write>(
+        &self,
+        call: &W,
+        caller: &Weak<()>,
+        deadline: Instant,
+    ) -> Result<W::Answer, Failure> {
+        let mut lease = self.lease(deadline).await?;
+        if caller.strong_count() == 0 {
+            lease.sound = true;
+            return Err(Failure::given_up());
+        }
+        let (db, sql) = (&mut *lease.connection, &self.statements);
+        db.script(&sql.begin).await.map_err(Failure::NotBegun)?;
+        let answer = match call.run(db, sql).await {
+            // Whoever gave up sees the state from before: a later call may have been made since.
+            Ok(Outcome::Keep(_)) if caller.strong_count() == 0 => Err(Failure::given_up()),
+            Ok(Outcome::Keep(answer)) => {
+                db.script(&sql.commit).await?;
+                lease.sound = true;
+                return Ok(answer);
+            }
+            Ok(Outcome::Undo(answer)) => Ok(answer),
+            Err(Failure::Driver(error)) => Err(error.into()),
+            Err(failure) => return Err(failure),
+        };
+        db.script(&sql.rollback).await?;
+        lease.sound = true;
+        answer
+    }
+
+    async fn lease(&self, deadline: Instant) -> Result<Lease<S::Database>, Failure> {
+        let acquired = timeout_at(deadline, self.pool.acquire()).await;
+        let connection = acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(Lease { connection, sound: false })
+    }
+
+    pub(super) fn error(&self, failure: Failure) -> DriverError {
+        failure.redact(&self.place, S::report)
+    }
+}
+
+/// A connection that is closed and not used again, unless its last statement has ended well.
+struct Lease<D: Database> {
+    connection: PoolConnection<D>,
+    sound: bool,
+}
+
+impl<D: Database> Drop for Lease<D> {
+    fn drop(&mut self) {
+        if !self.sound {
+            self.connection.close_on_drop();
+        }
+    }
+}
