@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::{EmptyResponse, SessionLayer};
 use crate::clock::Clock;
 use crate::cookie::CookieConfig;
-use crate::driver::{Driver, DriverError, EnvironmentState, Limits, OnMissing};
+use crate::driver::{Driver, DriverError, DriverErrorKind, EnvironmentState, Limits, OnMissing};
 use crate::error::BuildError;
 use crate::random::{RandomSource, Seed};
 use crate::settings::{CacheControl, CommitRule, Settings, Vary};
@@ -26,7 +26,9 @@ pub struct SessionLayerBuilder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AutoCreate {
-    /// Nothing.
+    /// Nothing, but it refuses structures that another version of this crate has made, or that are
+    /// otherwise not what this one needs. What is missing, or a storage that cannot be reached yet, is
+    /// a warning in the log.
     #[default]
     Never,
     /// Makes those that are missing, and loses nothing.
@@ -135,7 +137,7 @@ impl SessionLayerBuilder {
 
 async fn prepare(driver: &dyn Driver, auto_create: AutoCreate) -> Result<(), DriverError> {
     match auto_create {
-        AutoCreate::Never => return Ok(()),
+        AutoCreate::Never => return look(driver).await,
         AutoCreate::Missing => {}
         AutoCreate::Recreate => match driver.environment().await? {
             EnvironmentState::Absent | EnvironmentState::Incomplete(_) => {
@@ -146,4 +148,19 @@ async fn prepare(driver: &dyn Driver, auto_create: AutoCreate) -> Result<(), Dri
         },
     }
     driver.ensure_environment().await
+}
+
+/// Refuses structures that would be misread.
+async fn look(driver: &dyn Driver) -> Result<(), DriverError> {
+    match driver.environment().await {
+        Ok(EnvironmentState::Complete) => {}
+        Ok(EnvironmentState::Defective(defect)) => {
+            return Err(DriverError::new(DriverErrorKind::EnvironmentDefective, defect));
+        }
+        Ok(EnvironmentState::Absent | EnvironmentState::Incomplete(_)) => tracing::warn!(
+            "structures of the session environment are missing; `AutoCreate::Missing` makes them"
+        ),
+        Err(error) => tracing::warn!(%error, "the session environment could not be looked at"),
+    }
+    Ok(())
 }

@@ -22,18 +22,16 @@ async fn a_scheme_that_no_driver_has_is_an_error_that_names_it() {
 // M1
 #[tokio::test]
 async fn a_scheme_whose_feature_is_off_is_an_error_that_names_the_feature() {
-    let mut off = vec![
-        ("postgres", "postgres"),
-        ("postgresql", "postgres"),
-        ("mysql", "mysql"),
-        ("mariadb", "mysql"),
-        ("redis", "redis"),
-        ("rediss", "redis"),
+    let schemes = [
+        ("sqlite", "sqlite", cfg!(feature = "sqlite")),
+        ("postgres", "postgres", cfg!(feature = "postgres")),
+        ("postgresql", "postgres", cfg!(feature = "postgres")),
+        ("mysql", "mysql", cfg!(feature = "mysql")),
+        ("mariadb", "mysql", cfg!(feature = "mysql")),
+        ("redis", "redis", cfg!(feature = "redis")),
+        ("rediss", "redis", cfg!(feature = "redis")),
     ];
-    if cfg!(not(feature = "sqlite")) {
-        off.push(("sqlite", "sqlite"));
-    }
-    for (scheme, feature) in off {
+    for (scheme, feature, _) in schemes.into_iter().filter(|(.., on)| !on) {
         let error = connect(&format!("{scheme}://ada:secret@localhost")).await.unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&format!("cargo feature `{feature}`")), "{text}");

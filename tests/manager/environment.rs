@@ -130,13 +130,15 @@ on_each_driver! {
     }
 
     // M4
-    async fn by_default_building_does_not_touch_the_storage(storage) {
+    async fn by_default_building_only_looks_at_the_storage(storage) {
         let rig = rig(storage).await;
+        rig.manager().remove_session_environment(OnMissing::Error).await.unwrap();
+        rig.driver.calls();
         drop(rig.builder().build().await.unwrap());
-        build(&rig, AutoCreate::Never).await.unwrap();
+        assert_eq!(rig.driver.calls(), ["environment"], "what is missing is no error");
         rig.driver.broken.store(true, SeqCst);
         build(&rig, AutoCreate::Never).await.unwrap();
-        assert_eq!(rig.driver.calls(), [""; 0]);
+        assert_eq!(rig.driver.calls(), ["environment"], "nor is a storage that is not there yet");
     }
 
     // M4

@@ -96,7 +96,7 @@ const RENAME_COLUMN: &str = r#"ALTER TABLE "web_session_items" RENAME COLUMN "va
 async fn a_column_that_is_missing_makes_it_defective_and_nothing_is_removed() {
     let (rig, id) = after(RENAME_COLUMN).await;
     assert_eq!(rig.manager().complete_session_environment().await, Ok(false));
-    for auto_create in [AutoCreate::Missing, AutoCreate::Recreate] {
+    for auto_create in [AutoCreate::Never, AutoCreate::Missing, AutoCreate::Recreate] {
         match build(&rig, auto_create).await.unwrap_err() {
             BuildError::Environment(error) => {
                 assert_eq!(error.kind(), DriverErrorKind::EnvironmentDefective);

@@ -45,6 +45,8 @@ pub async fn rig_with(
     let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000));
     let builder = builder(&driver, &clock);
     let sessions = configure(builder).build().await.unwrap();
+    // What `build` has asked is not the test's.
+    driver.calls();
     Rig { sessions, clock, driver, storage }
 }
 
