@@ -3,8 +3,6 @@
 mod builder;
 mod error;
 mod statements;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,0 +1,132 @@
+//! What is tested on both kinds of server in the same way.
+
+use std::sync::Arc;
+
+use web_session::driver::{
+    ApplicationChanges, Commit, CommitOutcome, Create, CreateOutcome, Destroy, DriverErrorKind,
+    EnvironmentState, Found, Inspect, Load, Locator, SessionRecord, Target,
+};
+use web_session::{ApplicationName, Driver, OnMissing, SessionKey, SessionRef, Timestamp};
+
+pub const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+/// An environment that is removed when it is dropped, whatever became of the test.
+pub struct Environment<D: Driver + Clone> {
+    pub driver: D,
+    pub name: String,
+}
+
+impl<D: Driver + Clone> Environment<D> {
+    /// With its tables.
+    pub async fn new(driver: D, name: String) -> Self {
+        driver.ensure_environment().await.unwrap();
+        Self { driver, name }
+    }
+}
+
+impl<D: Driver + Clone> Drop for Environment<D> {
+    fn drop(&mut self) {
+        let driver = self.driver.clone();
+        tokio::task::block_in_place(|| {
+            let removing = driver.remove_environment(OnMissing::Ignore);
+            tokio::runtime::Handle::current().block_on(removing).unwrap();
+        });
+    }
+}
+
+pub fn record(n: u8) -> SessionRecord {
+    let session = SessionRef::from_uuid(uuid::Uuid::from_bytes([n; 16]));
+    SessionRecord::new(session, SessionKey::from_bytes([n; 32]), NOW, Timestamp::from_millis(2_000))
+}
+
+pub async fn created(driver: &dyn Driver, n: u8) -> SessionRecord {
+    let record = record(n);
+    let outcome = driver.create(Create::new(record.clone())).await.unwrap();
+    assert_eq!(outcome, CreateOutcome::Done);
+    record
+}
+
+pub fn shop() -> ApplicationName {
+    ApplicationName::new("shop").unwrap()
+}
+
+pub fn set(record: &SessionRecord, key: &str, value: &str) -> Commit {
+    let target = Target::Seen { session: record.session, key: record.key };
+    let mut commit = Commit::new(target, NOW);
+    let mut changes = ApplicationChanges::new(shop());
+    changes.items.push((key.into(), Some(value.into())));
+    commit.changes.push(changes);
+    commit
+}
+
+pub async fn load(driver: &dyn Driver, record: &SessionRecord) -> Vec<Found> {
+    let mut load = Load::new(vec![Locator::Key(record.key)], NOW);
+    load.application = Some(shop());
+    driver.load(load).await.unwrap()
+}
+
+pub async fn state(driver: &dyn Driver) -> EnvironmentState {
+    driver.environment().await.unwrap()
+}
+
+/// Writes and reads, as a session does.
+pub async fn works(driver: &dyn Driver, n: u8) {
+    let record = created(driver, n).await;
+    let done = driver.commit(set(&record, "a", "1")).await.unwrap();
+    assert!(matches!(done, CommitOutcome::Done(_)));
+    let found = load(driver, &record).await;
+    assert_eq!(found[0].items.get("a").map(Arc::as_ref), Some("1"));
+    let ended = driver.destroy(Destroy::new(vec![Locator::Key(record.key)])).await.unwrap();
+    assert_eq!(ended, [record.session]);
+    let gone = driver.inspect(Inspect::new(Locator::Ref(record.session))).await.unwrap();
+    assert_eq!(gone, None);
+}
+
+/// A URL and what is said of it: the kind of the error, and a word of its text.
+pub type WrongUrl = (String, DriverErrorKind, &'static str);
+
+/// Each says what is wrong with which part, and none shows a password.
+pub async fn are_refused(urls: Vec<WrongUrl>) {
+    for (url, kind, text) in urls {
+        match web_session::connect(&url).await.unwrap_err() {
+            web_session::ConnectError::Driver(error) => {
+                let shown = format!("{error} {error:?}");
+                assert_eq!(error.kind(), kind, "{url}: {shown}");
+                assert!(shown.contains(text), "{url}: {shown} lacks {text:?}");
+                assert!(!shown.contains("s3cret"), "{shown}");
+            }
+            other => panic!("{url}: {other}"),
+        }
+    }
+}
+
+/// M8, D4: changed by these statements, it is refused for this reason and never misread.
+pub async fn is_a_defect<D: Driver + Clone>(environment: &Environment<D>, defect: &str) {
+    let driver = &environment.driver;
+    match state(driver).await {
+        EnvironmentState::Defective(text) => {
+            assert!(text.contains(defect), "{text:?} lacks {defect:?}");
+        }
+        other => panic!("{defect}: {other:?}"),
+    }
+    let error = driver.ensure_environment().await.unwrap_err();
+    assert_eq!(error.kind(), DriverErrorKind::EnvironmentDefective);
+    let error = driver.create_environment().await.unwrap_err();
+    assert_eq!(error.kind(), DriverErrorKind::EnvironmentExists);
+    let layer = web_session::SessionLayer::builder(driver.clone()).build().await;
+    assert!(layer.is_err(), "{defect}: a layer is not built on it");
+    driver.remove_environment(OnMissing::Ignore).await.unwrap();
+    assert_eq!(state(driver).await, EnvironmentState::Absent);
+}
+
+/// M9: what is missing is named and made again, and the rest keeps its data.
+pub async fn is_completed<D: Driver + Clone>(environment: &Environment<D>, missing: &[&str]) {
+    let driver = &environment.driver;
+    let missing: Vec<_> =
+        missing.iter().map(|suffix| format!("{}_{suffix}", environment.name)).collect();
+    assert_eq!(state(driver).await, EnvironmentState::Incomplete(missing.clone()));
+    let error = driver.remove_environment(OnMissing::Error).await.unwrap_err();
+    assert!(error.to_string().contains(&missing[0]), "{error}");
+    driver.ensure_environment().await.unwrap();
+    assert_eq!(state(driver).await, EnvironmentState::Complete);
+}

@@ -1,0 +1,281 @@
+//! What is special to MariaDB.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, MySqlPool, Row};
+use web_session::driver::DriverErrorKind::{Configuration, Timeout, Unavailable};
+use web_session::driver::{CommitOutcome, Destroy, EnvironmentState, List, Locator, OnMissing};
+use web_session::{Driver, MySqlDriver, MySqlDriverBuilder};
+
+use crate::Test;
+use crate::both::*;
+use crate::servers::{MARIADB, environment};
+
+pub fn tests() -> Vec<Test> {
+    crate::tests!(
+        "mariadb",
+        &MARIADB,
+        [
+            a_wrong_url_is_an_error_that_says_which_part_is_wrong,
+            a_structure_that_is_not_what_is_needed_is_a_defect,
+            what_is_missing_is_named_and_made_again,
+            two_environments_in_one_database_do_not_see_each_other,
+            a_user_that_may_not_make_tables_can_use_those_that_exist,
+            tables_that_were_made_by_hand_are_complete,
+            a_pool_of_the_applications_is_enough,
+            connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
+            a_transaction_that_lost_a_deadlock_is_run_again,
+            a_call_that_waits_for_a_lock_ends_in_time,
+        ]
+    )
+}
+
+fn builder() -> MySqlDriverBuilder {
+    MySqlDriver::builder(&MARIADB.url())
+}
+
+async fn fresh() -> Environment<MySqlDriver> {
+    let name = environment();
+    let driver = builder().environment(&name).connect().await.unwrap();
+    Environment::new(driver, name).await
+}
+
+async fn admin() -> MySqlPool {
+    MySqlPool::connect(&MARIADB.url()).await.unwrap()
+}
+
+/// Runs statements, `{env}` being the name of the environment.
+async fn run(environment: &str, statements: &str) {
+    let statements = statements.replace("{env}", environment);
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&admin().await).await.unwrap();
+}
+
+/// The URL of the server for another user.
+fn url_of(user: &str, password: &str) -> url::Url {
+    let mut url = url::Url::parse(&MARIADB.url()).unwrap();
+    url.set_username(user).unwrap();
+    url.set_password(Some(password)).unwrap();
+    url
+}
+
+// M1, E2
+async fn a_wrong_url_is_an_error_that_says_which_part_is_wrong() {
+    let name = environment();
+    run(&name, "CREATE USER '{env}'@'%' IDENTIFIED BY 'right'; GRANT ALL ON *.* TO '{env}'@'%'")
+        .await;
+    let real = url_of(&name, "right");
+    let (host, port) = (real.host_str().unwrap(), real.port().unwrap_or(3306));
+    web_session::connect(real.as_str()).await.unwrap();
+    let with = |rest: &str| format!("mysql://{name}:s3cret@{rest}");
+    are_refused(vec![
+        (with(&format!("{host}:{port}/test")), Configuration, "password"),
+        (with(&format!("{host}:1/test")), Unavailable, "port"),
+        (with("nosuchhost.invalid/test"), Unavailable, "host"),
+        (with(&format!("{host}:{port}")), Configuration, "database"),
+        (with("localhost:99999/test"), Configuration, "port"),
+        (with(&format!("{host}:{port}/test?sslmod=require")), Configuration, "sslmod"),
+    ])
+    .await;
+    let mut nowhere = real.clone();
+    nowhere.set_path("nosuchdatabase");
+    let error = MySqlDriver::connect(nowhere.as_str()).await.unwrap_err();
+    assert_eq!(error.kind(), Configuration, "{error}");
+    assert!(error.to_string().contains("database"), "{error}");
+    run(&name, "DROP USER '{env}'@'%'").await;
+}
+
+// M8, D4
+async fn a_structure_that_is_not_what_is_needed_is_a_defect() {
+    for (statements, defect) in [
+        ("ALTER TABLE {env}_sessions DROP COLUMN note", "note"),
+        ("ALTER TABLE {env}_items CHANGE COLUMN value v LONGTEXT", "value"),
+        ("ALTER TABLE {env}_items MODIFY value TEXT CHARACTER SET utf8mb4", "value"),
+        ("ALTER TABLE {env}_items MODIFY item_key VARCHAR(255)", "item_key"),
+        (
+            "ALTER TABLE {env}_items MODIFY application VARCHAR(255)
+                CHARACTER SET ascii COLLATE ascii_general_ci",
+            "application",
+        ),
+        (
+            "DROP TABLE {env}_version;
+             CREATE TABLE {env}_version (version BIGINT) ENGINE = Aria",
+            "not a table",
+        ),
+        ("DROP TABLE {env}_version; CREATE VIEW {env}_version AS SELECT 1 version", "not a table"),
+        ("UPDATE {env}_version SET version = 2", "newer version"),
+        ("UPDATE {env}_version SET version = 0", "unknown"),
+        ("INSERT INTO {env}_version VALUES (1)", "more than one"),
+    ] {
+        let environment = fresh().await;
+        run(&environment.name, statements).await;
+        if statements.contains("VIEW") {
+            assert!(matches!(state(&environment.driver).await, EnvironmentState::Defective(_)));
+            run(&environment.name, "DROP VIEW {env}_version").await;
+            continue;
+        }
+        is_a_defect(&environment, defect).await;
+    }
+}
+
+// M9
+async fn what_is_missing_is_named_and_made_again() {
+    for (statements, missing) in [
+        ("DROP TABLE {env}_items", &["items"] as &[_]),
+        ("DROP TABLE {env}_version", &["version"]),
+        ("DELETE FROM {env}_version", &["version"]),
+        ("DROP INDEX {env}_sessions_expires ON {env}_sessions", &["sessions_expires"]),
+        ("DROP INDEX {env}_sessions_principal ON {env}_sessions", &["sessions_principal"]),
+    ] {
+        let environment = fresh().await;
+        let record = created(&environment.driver, 1).await;
+        run(&environment.name, statements).await;
+        is_completed(&environment, missing).await;
+        assert_eq!(load(&environment.driver, &record).await.len(), 1, "{statements}");
+    }
+}
+
+async fn two_environments_in_one_database_do_not_see_each_other() {
+    let one = fresh().await;
+    // The name of the one begins with that of the other.
+    let name = format!("{}_b", one.name);
+    let two = builder().environment(&name).connect().await.unwrap();
+    assert_eq!(state(&two).await, EnvironmentState::Absent);
+    let two = Environment::new(two, name).await;
+    let record = created(&one.driver, 1).await;
+    assert!(load(&two.driver, &record).await.is_empty());
+    two.driver.remove_environment(OnMissing::Error).await.unwrap();
+    assert_eq!(state(&one.driver).await, EnvironmentState::Complete);
+    assert_eq!(load(&one.driver, &record).await.len(), 1);
+}
+
+async fn a_user_that_may_not_make_tables_can_use_those_that_exist() {
+    let name = environment();
+    run(
+        &name,
+        "CREATE USER '{env}'@'%' IDENTIFIED BY 'right';
+         GRANT SELECT ON nosuchdatabase.* TO '{env}'@'%'",
+    )
+    .await;
+    let owner = builder().environment(&name).connect().await.unwrap();
+    let owner = Environment::new(owner, name.clone()).await;
+    for table in ["sessions", "items", "version"] {
+        let grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON {env}_TABLE TO '{env}'@'%'";
+        run(&name, &grant.replace("TABLE", table)).await;
+    }
+    let url = url_of(&name, "right");
+    let user = MySqlDriver::builder(url.as_str()).environment(&name).connect().await.unwrap();
+    user.ensure_environment().await.unwrap();
+    assert_eq!(state(&user).await, EnvironmentState::Complete);
+    works(&user, 1).await;
+    let other = format!("{name}_x");
+    let other = MySqlDriver::builder(url.as_str()).environment(other).connect().await.unwrap();
+    let error = other.ensure_environment().await.unwrap_err();
+    assert_eq!(error.kind(), Configuration, "{error}");
+    assert!(error.to_string().contains("permission"), "{error}");
+    drop(owner);
+    run(&name, "DROP USER '{env}'@'%'").await;
+}
+
+async fn tables_that_were_made_by_hand_are_complete() {
+    let name = environment();
+    let builder = builder().environment(&name);
+    let statements = builder.create_statements().unwrap();
+    run(&name, &statements.join(";\n")).await;
+    let driver = builder.connect().await.unwrap();
+    assert_eq!(state(&driver).await, EnvironmentState::Complete);
+    let environment = Environment::new(driver, name).await;
+    works(&environment.driver, 1).await;
+}
+
+async fn a_pool_of_the_applications_is_enough() {
+    let pool = admin().await;
+    let driver = MySqlDriver::new(pool.clone());
+    driver.ensure_environment().await.unwrap();
+    driver.inspect(web_session::driver::Inspect::new(Locator::Key(record(9).key))).await.unwrap();
+    let name = environment();
+    let driver = MySqlDriver::builder_for(pool).environment(&name).connect().await.unwrap();
+    let environment = Environment::new(driver, name).await;
+    works(&environment.driver, 1).await;
+}
+
+async fn connections_that_the_server_has_closed_are_replaced_and_nobody_notices() {
+    let name = environment();
+    run(&name, "CREATE USER '{env}'@'%' IDENTIFIED BY 'right'; GRANT ALL ON *.* TO '{env}'@'%'")
+        .await;
+    let url = url_of(&name, "right");
+    let driver = MySqlDriver::builder(url.as_str()).environment(&name).connect().await.unwrap();
+    {
+        let environment = Environment::new(driver, name.clone()).await;
+        for n in 0..5 {
+            let calls: Vec<_> = (0..20)
+                .map(|call| {
+                    let driver = environment.driver.clone();
+                    tokio::spawn(async move { works(&driver, n * 20 + call).await })
+                })
+                .collect();
+            for call in calls {
+                call.await.unwrap();
+            }
+            run(&name, "KILL HARD USER '{env}'@'%'").await;
+        }
+    }
+    run(&name, "DROP USER '{env}'@'%'").await;
+}
+
+// P2
+async fn a_transaction_that_lost_a_deadlock_is_run_again() {
+    let environment = fresh().await;
+    let driver = &environment.driver;
+    let (one, two) = (created(driver, 1).await, created(driver, 2).await);
+    let admin = admin().await;
+    let lock = |uid: [u8; 16]| {
+        let text = format!("SELECT 1 FROM {}_sessions WHERE uid = ? FOR UPDATE", environment.name);
+        sqlx::query(AssertSqlSafe(text)).bind(uuid::Uuid::from_bytes(uid))
+    };
+    // The side that has written more wins.
+    let mut other = admin.begin().await.unwrap();
+    for n in 10..60 {
+        let text = format!("INSERT INTO {}_version VALUES (?)", environment.name);
+        sqlx::query(AssertSqlSafe(text)).bind(n).execute(&mut *other).await.unwrap();
+    }
+    lock([2; 16]).execute(&mut *other).await.unwrap();
+    let sessions = vec![Locator::Ref(one.session), Locator::Ref(two.session)];
+    let ending = tokio::spawn(driver.destroy(Destroy::new(sessions)));
+    let waiting =
+        "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'";
+    while sqlx::query(waiting).fetch_one(&admin).await.unwrap().get::<i64, _>(0) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    lock([1; 16]).execute(&mut *other).await.unwrap();
+    other.rollback().await.unwrap();
+    assert_eq!(ending.await.unwrap().unwrap(), [one.session, two.session]);
+}
+
+// P2
+async fn a_call_that_waits_for_a_lock_ends_in_time() {
+    let name = environment();
+    let driver = builder()
+        .environment(&name)
+        .call_timeout(Duration::from_millis(300))
+        .max_connections(1)
+        .connect()
+        .await
+        .unwrap();
+    let environment = Environment::new(driver, name).await;
+    let (driver, admin) = (&environment.driver, admin().await);
+    let record = created(driver, 1).await;
+    let mut other = admin.acquire().await.unwrap();
+    let lock = format!("LOCK TABLES {}_sessions WRITE", environment.name);
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *other).await.unwrap();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let error = driver.commit(set(&record, "a", "1")).await.unwrap_err();
+        assert_eq!(error.kind(), Timeout, "{error}");
+        let error = driver.list(List::new("ada".to_owned(), NOW)).await.unwrap_err();
+        assert_eq!(error.kind(), Timeout, "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(6), "each call has its bound");
+    sqlx::raw_sql("UNLOCK TABLES").execute(&mut *other).await.unwrap();
+    let done = driver.commit(set(&record, "a", "2")).await.unwrap();
+    assert!(matches!(done, CommitOutcome::Done(_)));
+}

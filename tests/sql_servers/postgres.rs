@@ -1,0 +1,370 @@
+//! What is special to PostgreSQL.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, PgPool, Row};
+use web_session::driver::DriverErrorKind::{Configuration, Timeout, Unavailable};
+use web_session::driver::{
+    Commit, CommitOutcome, Destroy, EnvironmentState, List, Locator, OnMissing, Target,
+};
+use web_session::{Driver, PostgresDriver, PostgresDriverBuilder};
+
+use crate::Test;
+use crate::both::*;
+use crate::servers::{POSTGRES, environment};
+
+pub fn tests() -> Vec<Test> {
+    crate::tests!(
+        "postgres",
+        &POSTGRES,
+        [
+            a_wrong_url_is_an_error_that_says_which_part_is_wrong,
+            a_structure_that_is_not_what_is_needed_is_a_defect,
+            what_is_missing_is_named_and_made_again,
+            two_environments_in_one_database_do_not_see_each_other,
+            the_tables_may_be_in_another_schema,
+            a_schema_that_does_not_exist_is_an_error,
+            a_user_that_may_not_make_tables_can_use_those_that_exist,
+            tables_that_were_made_by_hand_are_complete,
+            a_pool_of_the_applications_is_enough,
+            connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
+            a_transaction_that_lost_a_deadlock_is_run_again,
+            a_call_that_waits_for_a_lock_ends_in_time_and_on_the_server_too,
+            every_statement_finds_its_rows_by_an_index,
+            a_text_that_postgresql_cannot_keep_is_an_error,
+        ]
+    )
+}
+
+fn builder() -> PostgresDriverBuilder {
+    PostgresDriver::builder(&POSTGRES.url())
+}
+
+async fn fresh() -> Environment<PostgresDriver> {
+    let name = environment();
+    let driver = builder().environment(&name).connect().await.unwrap();
+    Environment::new(driver, name).await
+}
+
+async fn admin() -> PgPool {
+    PgPool::connect(&POSTGRES.url()).await.unwrap()
+}
+
+/// Runs statements, `{env}` being the name of the environment.
+async fn run(environment: &str, statements: &str) {
+    let statements = statements.replace("{env}", environment);
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&admin().await).await.unwrap();
+}
+
+// M1, E2
+async fn a_wrong_url_is_an_error_that_says_which_part_is_wrong() {
+    let real = url::Url::parse(&POSTGRES.url()).unwrap();
+    let (host, port) = (real.host_str().unwrap(), real.port().unwrap_or(5432));
+    let with = |rest: &str| format!("postgres://postgres:s3cret@{rest}");
+    are_refused(vec![
+        (with(&format!("{host}:{port}/nosuchdatabase")), Configuration, "database"),
+        (with(&format!("{host}:1/test")), Unavailable, "port"),
+        (with("nosuchhost.invalid/test"), Unavailable, "host"),
+        (with("/test"), Configuration, "host"),
+        (with("localhost:99999/test"), Configuration, "port"),
+        (with(&format!("{host}:{port}/test?sslmod=require")), Configuration, "sslmod"),
+        (with(&format!("{host}:{port}/test?sslmode=s3cret")), Configuration, "parameter"),
+        (format!("postgres://nosuchuser:s3cret@{host}:{port}/test"), Configuration, "user"),
+        ("postgres://%ff:s3cret@localhost/test".to_owned(), Configuration, "%"),
+    ])
+    .await;
+    let other = PostgresDriver::connect("mysql://ada:s3cret@localhost/test").await.unwrap_err();
+    assert!(other.to_string().contains("scheme"), "{other}");
+    assert!(
+        !format!("{:?}", PostgresDriver::builder("postgres://ada:s3cret@h")).contains("s3cret")
+    );
+}
+
+// M8, D4
+async fn a_structure_that_is_not_what_is_needed_is_a_defect() {
+    for (statements, defect) in [
+        ("ALTER TABLE {env}_sessions DROP COLUMN note", "note"),
+        ("ALTER TABLE {env}_items RENAME COLUMN value TO v", "value"),
+        ("ALTER TABLE {env}_items ALTER COLUMN value TYPE varchar(10)", "value"),
+        ("ALTER TABLE {env}_items ALTER COLUMN item_key TYPE text USING 'a'", "item_key"),
+        ("ALTER TABLE {env}_items DROP CONSTRAINT {env}_items_pkey", "primary key"),
+        ("DROP TABLE {env}_version; CREATE VIEW {env}_version AS SELECT 1 version", "not a table"),
+        (
+            "DROP INDEX {env}_sessions_expires;
+             CREATE INDEX {env}_sessions_expires ON {env}_items (value)",
+            "not an index of",
+        ),
+        ("UPDATE {env}_version SET version = 2", "newer version"),
+        ("UPDATE {env}_version SET version = 0", "unknown"),
+        ("INSERT INTO {env}_version VALUES (1)", "more than one"),
+    ] {
+        let environment = fresh().await;
+        run(&environment.name, statements).await;
+        if defect == "not a table" {
+            assert!(matches!(state(&environment.driver).await, EnvironmentState::Defective(_)));
+            run(&environment.name, "DROP VIEW {env}_version").await;
+            continue;
+        }
+        is_a_defect(&environment, defect).await;
+    }
+}
+
+// M9
+async fn what_is_missing_is_named_and_made_again() {
+    for (statements, missing) in [
+        ("DROP TABLE {env}_items", &["items"] as &[_]),
+        ("DROP TABLE {env}_version", &["version"]),
+        ("DELETE FROM {env}_version", &["version"]),
+        ("DROP INDEX {env}_sessions_expires", &["sessions_expires"]),
+        ("DROP INDEX {env}_sessions_principal", &["sessions_principal"]),
+    ] {
+        let environment = fresh().await;
+        let record = created(&environment.driver, 1).await;
+        run(&environment.name, statements).await;
+        is_completed(&environment, missing).await;
+        assert_eq!(load(&environment.driver, &record).await.len(), 1, "{statements}");
+    }
+}
+
+async fn two_environments_in_one_database_do_not_see_each_other() {
+    let one = fresh().await;
+    // The name of the one begins with that of the other.
+    let name = format!("{}_b", one.name);
+    let two = builder().environment(&name).connect().await.unwrap();
+    assert_eq!(state(&two).await, EnvironmentState::Absent);
+    let two = Environment::new(two, name).await;
+    let record = created(&one.driver, 1).await;
+    assert!(load(&two.driver, &record).await.is_empty());
+    two.driver.remove_environment(OnMissing::Error).await.unwrap();
+    assert_eq!(state(&one.driver).await, EnvironmentState::Complete);
+    assert_eq!(load(&one.driver, &record).await.len(), 1);
+}
+
+async fn the_tables_may_be_in_another_schema() {
+    let name = environment();
+    let schema = format!("{name} \"odd\" 'Schema'");
+    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+    run(&name, &format!("CREATE SCHEMA {quoted}")).await;
+    let there = builder().environment(&name).schema(&schema).connect().await.unwrap();
+    let here = builder().environment(&name).connect().await.unwrap();
+    {
+        let there = Environment::new(there, name.clone()).await;
+        assert_eq!(state(&there.driver).await, EnvironmentState::Complete);
+        assert_eq!(state(&here).await, EnvironmentState::Absent, "`public` has none of it");
+        works(&there.driver, 1).await;
+        // With the schema in the search path its name need not be given.
+        let url = format!("{}?options=-c%20search_path%3D{}", POSTGRES.url(), "nosuchschema");
+        let elsewhere = PostgresDriver::builder(&url).environment(&name).connect().await.unwrap();
+        assert_eq!(state(&elsewhere).await, EnvironmentState::Absent);
+    }
+    run(&name, &format!("DROP SCHEMA {quoted}")).await;
+}
+
+async fn a_schema_that_does_not_exist_is_an_error() {
+    let driver = builder().schema("nosuchschema").connect().await.unwrap();
+    assert_eq!(state(&driver).await, EnvironmentState::Absent);
+    let error = driver.ensure_environment().await.unwrap_err();
+    assert_eq!(error.kind(), Configuration, "{error}");
+    assert!(error.to_string().contains("schema"), "{error}");
+}
+
+async fn a_user_that_may_not_make_tables_can_use_those_that_exist() {
+    let name = environment();
+    run(
+        &name,
+        "CREATE ROLE {env} LOGIN;
+         CREATE SCHEMA {env};
+         GRANT USAGE ON SCHEMA {env} TO {env}",
+    )
+    .await;
+    let mut url = url::Url::parse(&POSTGRES.url()).unwrap();
+    url.set_username(&name).unwrap();
+    let connect =
+        || PostgresDriver::builder(url.as_str()).environment(&name).schema(&name).connect();
+    let user = connect().await.unwrap();
+    let error = user.ensure_environment().await.unwrap_err();
+    assert_eq!(error.kind(), Configuration, "{error}");
+    assert!(error.to_string().contains("permission"), "{error}");
+
+    let owner = builder().environment(&name).schema(&name).connect().await.unwrap();
+    let owner = Environment::new(owner, name.clone()).await;
+    run(&name, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {env} TO {env}").await;
+    user.ensure_environment().await.unwrap();
+    assert_eq!(state(&user).await, EnvironmentState::Complete);
+    works(&user, 1).await;
+    drop(owner);
+    run(&name, "DROP SCHEMA {env}; DROP ROLE {env}").await;
+}
+
+async fn tables_that_were_made_by_hand_are_complete() {
+    let name = environment();
+    let builder = builder().environment(&name);
+    let statements = builder.create_statements().unwrap();
+    run(&name, &statements.join(";\n")).await;
+    let driver = builder.connect().await.unwrap();
+    assert_eq!(state(&driver).await, EnvironmentState::Complete);
+    let environment = Environment::new(driver, name).await;
+    works(&environment.driver, 1).await;
+}
+
+async fn a_pool_of_the_applications_is_enough() {
+    let pool = admin().await;
+    let driver = PostgresDriver::new(pool.clone());
+    driver.ensure_environment().await.unwrap();
+    driver.inspect(web_session::driver::Inspect::new(Locator::Key(record(9).key))).await.unwrap();
+    let name = environment();
+    let driver = PostgresDriver::builder_for(pool).environment(&name).connect().await.unwrap();
+    let environment = Environment::new(driver, name).await;
+    works(&environment.driver, 1).await;
+}
+
+async fn connections_that_the_server_has_closed_are_replaced_and_nobody_notices() {
+    let name = environment();
+    let url = format!("{}?application_name={name}", POSTGRES.url());
+    let driver = PostgresDriver::builder(&url).environment(&name).connect().await.unwrap();
+    let environment = Environment::new(driver, name).await;
+    let driver = &environment.driver;
+    for n in 0..5 {
+        let calls: Vec<_> = (0..20).map(|call| created_at_once(driver, n * 20 + call)).collect();
+        for call in calls {
+            call.await.unwrap();
+        }
+        let killed = sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
+        )
+        .bind(&environment.name)
+        .fetch_all(&admin().await)
+        .await
+        .unwrap();
+        assert!(!killed.is_empty());
+    }
+}
+
+fn created_at_once(driver: &PostgresDriver, n: u8) -> tokio::task::JoinHandle<()> {
+    let driver = driver.clone();
+    tokio::spawn(async move { works(&driver, n).await })
+}
+
+// P2
+async fn a_transaction_that_lost_a_deadlock_is_run_again() {
+    let environment = fresh().await;
+    let driver = &environment.driver;
+    let (one, two) = (created(driver, 1).await, created(driver, 2).await);
+    let admin = admin().await;
+    let lock = |uid: [u8; 16]| {
+        let text = format!("SELECT 1 FROM {}_sessions WHERE uid = $1 FOR UPDATE", environment.name);
+        sqlx::query(AssertSqlSafe(text)).bind(uuid::Uuid::from_bytes(uid))
+    };
+    // The other side waits for longer before it looks for a deadlock, so the driver's finds it.
+    let mut other = admin.begin().await.unwrap();
+    sqlx::raw_sql("SET LOCAL deadlock_timeout = '60s'").execute(&mut *other).await.unwrap();
+    lock([2; 16]).execute(&mut *other).await.unwrap();
+    let sessions = vec![Locator::Ref(one.session), Locator::Ref(two.session)];
+    let ending = tokio::spawn(driver.destroy(Destroy::new(sessions)));
+    waiting(&admin, &environment.name).await;
+    lock([1; 16]).execute(&mut *other).await.unwrap();
+    other.rollback().await.unwrap();
+    assert_eq!(ending.await.unwrap().unwrap(), [one.session, two.session]);
+}
+
+/// Waits until a statement that names the environment waits for a lock.
+async fn waiting(admin: &PgPool, environment: &str) {
+    let text = "SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND position($1 in query) > 0";
+    loop {
+        let row = sqlx::query(text).bind(environment).fetch_one(admin).await.unwrap();
+        if row.get::<i64, _>(0) > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+// P2: the server does not go on with what nobody waits for.
+async fn a_call_that_waits_for_a_lock_ends_in_time_and_on_the_server_too() {
+    let name = environment();
+    let driver = builder()
+        .environment(&name)
+        .call_timeout(Duration::from_millis(300))
+        .max_connections(1)
+        .connect()
+        .await
+        .unwrap();
+    let environment = Environment::new(driver, name).await;
+    let (driver, admin) = (&environment.driver, admin().await);
+    let record = created(driver, 1).await;
+    let mut other = admin.begin().await.unwrap();
+    let lock = format!("LOCK TABLE {}_sessions IN ACCESS EXCLUSIVE MODE", environment.name);
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *other).await.unwrap();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let error = driver.commit(set(&record, "a", "1")).await.unwrap_err();
+        assert_eq!(error.kind(), Timeout, "{error}");
+        let error = driver.list(List::new("ada".to_owned(), NOW)).await.unwrap_err();
+        assert_eq!(error.kind(), Timeout, "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(6), "each call has its bound");
+    let left = "SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND position($1 in query) > 0";
+    let gone = async {
+        loop {
+            let row = sqlx::query(left).bind(&environment.name).fetch_one(&admin).await.unwrap();
+            if row.get::<i64, _>(0) == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("no backend waits any more");
+    other.rollback().await.unwrap();
+    let done = driver.commit(set(&record, "a", "2")).await.unwrap();
+    assert!(matches!(done, CommitOutcome::Done(_)));
+}
+
+async fn every_statement_finds_its_rows_by_an_index() {
+    let environment = fresh().await;
+    let (driver, name) = (&environment.driver, &environment.name);
+    run(
+        name,
+        "INSERT INTO {env}_sessions (uid, key, expires, ends, created, last_used, principal)
+            SELECT gen_random_uuid(), sha256(n::text::bytea), 2000 + n, 3000, 1, 1, 'user-' || n
+            FROM generate_series(1, 20000) n;
+         INSERT INTO {env}_items SELECT uid, 'shop', 'k', '1' FROM {env}_sessions;
+         ANALYZE {env}_sessions; ANALYZE {env}_items",
+    )
+    .await;
+    let walks = async || {
+        let text = "SELECT sum(seq_scan)::bigint FROM pg_stat_user_tables
+            WHERE relname = ANY(ARRAY[$1 || '_sessions', $1 || '_items'])";
+        let row = sqlx::query(text).bind(name).fetch_one(&admin().await).await.unwrap();
+        row.get::<i64, _>(0)
+    };
+    // The counts of a connection are there at the latest when it is closed.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let before = walks().await;
+    let calls = builder().environment(name).connect().await.unwrap();
+    for n in 1..=10 {
+        works(&calls, n).await;
+        calls.list(List::new("user-7".to_owned(), NOW)).await.unwrap();
+        let principal = format!("user-{n}");
+        calls.end_where(web_session::driver::EndWhere::new(principal)).await.unwrap();
+        let until = web_session::Timestamp::from_millis(2_100);
+        calls.cleanup(web_session::driver::Cleanup::new(NOW, until, 10)).await.unwrap();
+        let presented =
+            Target::Presented { key: record(200).key, retired_after: NOW, otherwise: None };
+        calls.commit(Commit::new(presented, NOW)).await.unwrap();
+    }
+    calls.close().await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(walks().await, before);
+    drop(driver.clone());
+}
+
+async fn a_text_that_postgresql_cannot_keep_is_an_error() {
+    let environment = fresh().await;
+    let mut record = record(1);
+    record.principal = Some("a\0".to_owned());
+    let create = web_session::driver::Create::new(record);
+    let error = environment.driver.create(create).await.unwrap_err();
+    assert!(error.to_string().contains("zero byte"), "{error}");
+}

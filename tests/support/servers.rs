@@ -1,0 +1,83 @@
+//! The servers that tests need, and what becomes of a test whose server cannot be reached: it is
+//! listed as ignored with the reason, or fails with it where servers are required.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::env;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+
+/// Set where a server that cannot be reached is a failure.
+const REQUIRED: &str = "WEB_SESSION_REQUIRE_SERVERS";
+
+/// A server, as tests find it.
+pub struct Server {
+    /// The environment variable with its URL.
+    variable: &'static str,
+    default: &'static str,
+    /// Why it cannot be reached, found out once.
+    problem: LazyLock<Option<String>>,
+}
+
+macro_rules! server {
+    ($name:ident, $variable:literal, $default:literal) => {
+        pub static $name: Server = Server {
+            variable: $variable,
+            default: $default,
+            problem: LazyLock::new(|| $name.try_to_connect()),
+        };
+    };
+}
+
+server!(POSTGRES, "TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/test");
+server!(MARIADB, "TEST_MYSQL_URL", "mysql://root@127.0.0.1:3306/test");
+server!(REDIS, "TEST_REDIS_URL", "redis://127.0.0.1:6379");
+server!(
+    REDIS_CLUSTER,
+    "TEST_REDIS_CLUSTER_URL",
+    "redis-cluster://127.0.0.1:7001?node=127.0.0.1:7002&node=127.0.0.1:7003"
+);
+
+impl Server {
+    pub fn url(&self) -> String {
+        env::var(self.variable).unwrap_or_else(|_| self.default.to_owned())
+    }
+
+    fn try_to_connect(&self) -> Option<String> {
+        let url = self.url();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let connecting = web_session::connect(&url);
+            match tokio::time::timeout(Duration::from_secs(5), connecting).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(format!("{}: {error}", self.variable)),
+                Err(_) => Some(format!("{}: no answer within 5 s", self.variable)),
+            }
+        })
+    }
+}
+
+/// A test that needs a server. The reason why it is ignored stands in brackets before its name.
+pub fn trial(name: String, server: &'static Server, run: impl FnOnce() + Send + 'static) -> Trial {
+    match &*server.problem {
+        None => Trial::test(name, move || {
+            run();
+            Ok(())
+        }),
+        Some(problem) if env::var_os(REQUIRED).is_some() => {
+            Trial::test(name, move || Err(Failed::from(problem)))
+        }
+        Some(problem) => {
+            Trial::test(name, || Ok(())).with_kind(problem.as_str()).with_ignored_flag(true)
+        }
+    }
+}
+
+/// The name of an environment that nobody else uses.
+pub fn environment() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("t_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
