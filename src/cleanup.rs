@@ -68,6 +68,9 @@ impl AutomaticCleanup {
         if probability <= 0.0 || self.scheduled.load(Ordering::Relaxed) > 0 {
             return;
         }
+        if probability < 1.0 && settings.driver.removes_expired() {
+            return;
+        }
         if !self.has_paused(probability, settings.now()) {
             return;
         }

@@ -115,6 +115,9 @@ pub use driver::{MySqlDriver, MySqlDriverBuilder};
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use driver::{PostgresDriver, PostgresDriverBuilder};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use driver::{RedisDriver, RedisDriverBuilder};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use driver::{SqliteDriver, SqliteDriverBuilder};

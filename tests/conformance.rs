@@ -1,32 +1,36 @@
-//! Every driver against the whole suite, each case a test of its own: `sqlite_file::a_commit_...`.
+//! Every driver against the whole suite, each case a test of its own: `postgres::a_commit_...`.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test fails by a panic")]
 
 #[path = "../examples/custom_driver/directory/mod.rs"]
 mod directory;
+#[path = "support/servers.rs"]
+mod servers;
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use directory::Directory;
 use libtest_mimic::{Arguments, Trial};
+use servers::Server;
 use tempfile::TempDir;
 use web_session::MemoryDriver;
-use web_session::driver::Driver;
 use web_session::driver::conformance::{Case, cases};
+use web_session::driver::{Driver, OnMissing};
 
 /// A driver whose environment exists and is empty, and the directory that it may be in.
 struct Fresh {
-    driver: Box<dyn Driver>,
+    driver: Arc<dyn Driver>,
     place: Option<TempDir>,
 }
 
 impl Fresh {
     async fn new(driver: impl Driver, place: Option<TempDir>) -> Self {
         driver.ensure_environment().await.unwrap();
-        Self { driver: Box::new(driver), place }
+        Self { driver: Arc::new(driver), place }
     }
 }
 
@@ -36,13 +40,26 @@ type Open = fn() -> Pin<Box<dyn Future<Output = Fresh>>>;
 struct Subject {
     name: &'static str,
     open: Open,
-    /// Why it cannot be tested here, such as a server that is not reached. Its cases are then
-    /// listed as ignored, with the reason.
-    unavailable: Option<String>,
+    /// The server that it needs.
+    server: Option<&'static Server>,
 }
 
 fn subject(name: &'static str, open: Open) -> Subject {
-    Subject { name, open, unavailable: None }
+    Subject { name, open, server: None }
+}
+
+/// A driver on a server, in an environment of its own.
+macro_rules! on_server {
+    ($name:literal, $driver:path, $server:path) => {{
+        use $driver as Driver;
+        let open: Open = || {
+            Box::pin(async {
+                let builder = Driver::builder(&$server.url()).environment(servers::environment());
+                Fresh::new(builder.connect().await.unwrap(), None).await
+            })
+        };
+        Subject { name: $name, open, server: Some(&$server) }
+    }};
 }
 
 fn subjects() -> Vec<Subject> {
@@ -74,32 +91,42 @@ fn subjects() -> Vec<Subject> {
                 Fresh::new(web_session::connect("sqlite::memory:").await.unwrap(), None).await
             })
         }),
+        #[cfg(feature = "postgres")]
+        on_server!("postgres", web_session::PostgresDriver, servers::POSTGRES),
+        #[cfg(feature = "mysql")]
+        on_server!("mariadb", web_session::MySqlDriver, servers::MARIADB),
+        #[cfg(feature = "redis")]
+        on_server!("redis", web_session::RedisDriver, servers::REDIS),
+        #[cfg(feature = "redis")]
+        on_server!("redis_cluster", web_session::RedisDriver, servers::REDIS_CLUSTER),
     ]
 }
 
 fn run(open: Open, case: Case) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let Fresh { driver, place } = open().await;
-        case.run(&*driver).await;
-        drop(driver);
-        drop(place);
-    });
+    let Fresh { driver, place } = runtime.block_on(open());
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(case.run(&*driver))));
+    runtime.block_on(driver.remove_environment(OnMissing::Ignore)).unwrap();
+    drop(driver);
+    drop(place);
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    for Subject { name, open, unavailable } in subjects() {
+    for Subject { name, open, server } in subjects() {
         for case in cases() {
-            let trial = Trial::test(format!("{name}::{}", case.name()), move || {
-                run(open, case);
-                Ok(())
-            });
-            trials.push(match &unavailable {
-                Some(reason) => trial.with_kind(reason).with_ignored_flag(true),
-                None => trial,
+            let (name, test) = (format!("{name}::{}", case.name()), move || run(open, case));
+            trials.push(match server {
+                Some(server) => servers::trial(name, server, test),
+                None => Trial::test(name, move || {
+                    test();
+                    Ok(())
+                }),
             });
         }
     }

@@ -12,6 +12,8 @@ use super::{Driver, DriverError, MemoryDriver};
 /// | `sqlite://sessions.db`, `sqlite:///var/lib/app/sessions.db` | a file, relative or absolute, made if it does not exist | `sqlite` |
 /// | `sqlite::memory:` | an SQLite database in memory | `sqlite` |
 /// | `postgres://user:password@host:5432/database` | PostgreSQL | `postgres` |
+/// | `redis://user:password@host:6379/0`, `rediss://…` over TLS | Redis | `redis` |
+/// | `redis-cluster://host:7001?node=host:7002`, `rediss-cluster://…` | Redis Cluster | `redis` |
 /// | `mysql://user:password@host:3306/database`, `mariadb://…` | MariaDB or MySQL | `mysql` |
 ///
 /// The tables are not made here: see [`AutoCreate`](crate::AutoCreate).
@@ -55,7 +57,12 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Driver>, ConnectError> {
         "mysql" | "mariadb" => Ok(Arc::new(super::MySqlDriver::connect(url).await?)),
         #[cfg(not(feature = "mysql"))]
         "mysql" | "mariadb" => Err(ConnectError::FeatureOff { scheme: "mysql", feature: "mysql" }),
-        "redis" | "rediss" | "redis-cluster" => {
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
+            Ok(Arc::new(super::RedisDriver::connect(url).await?))
+        }
+        #[cfg(not(feature = "redis"))]
+        "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
             Err(ConnectError::FeatureOff { scheme: "redis", feature: "redis" })
         }
         _ => Err(ConnectError::UnknownScheme(scheme.to_owned())),

@@ -262,4 +262,56 @@ impl Limits {
     pub fn check_items(&self, items: &Items) -> Result<(), DriverError> {
         self.check(items.iter().map(|(key, value)| (key.len(), value.len())))
     }
+
+    /// [`check`](Self::check) for items of which only the totals are known: how many, the bytes of
+    /// all keys and texts, and the longest text.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
+    pub(crate) fn check_totals(
+        &self,
+        count: i64,
+        bytes: i64,
+        longest: i64,
+    ) -> Result<(), DriverError> {
+        let size = |n: i64| usize::try_from(n).unwrap_or(usize::MAX);
+        let (count, bytes, longest) = (size(count), size(bytes), size(longest));
+        self.check([(bytes.saturating_sub(longest), longest)])?;
+        if count > self.items {
+            self.check(std::iter::repeat_n((0, 0), count))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(all(
+    test,
+    any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis")
+))]
+mod tests {
+    use super::*;
+
+    // S8
+    #[test]
+    fn totals_are_refused_exactly_where_the_items_themselves_would_be() {
+        let mut limits = Limits::default();
+        (limits.items, limits.value_bytes, limits.application_bytes) = (3, 10, 20);
+        let cases: [&[(usize, usize)]; 7] = [
+            &[],
+            &[(1, 10)],
+            &[(1, 11)],
+            &[(1, 1); 3],
+            &[(1, 1); 4],
+            &[(2, 8), (2, 8)],
+            &[(2, 8), (2, 9)],
+        ];
+        for items in cases {
+            let bytes = items.iter().map(|(key, text)| (key + text) as i64).sum();
+            let longest = items.iter().map(|(_, text)| *text as i64).max().unwrap_or(0);
+            let expected = limits.check(items.iter().copied());
+            assert_eq!(
+                limits.check_totals(items.len() as i64, bytes, longest),
+                expected,
+                "{items:?}"
+            );
+        }
+    }
 }

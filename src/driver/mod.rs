@@ -25,13 +25,20 @@ mod error;
 mod future;
 mod items;
 mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
+mod name;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{RedisDriver, RedisDriverBuilder};
 pub use calls::{
     Cleanup, Commit, CommitOutcome, Create, CreateOutcome, Destroy, EndWhere, EnvironmentState,
     Found, Inspect, List, Load, Locator, OnMissing, ReplaceItem, ReplaceOutcome, Target,
@@ -110,6 +117,12 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// answers how many. Fewer than `limit` means that none is left.
     fn cleanup(&self, cleanup: Cleanup) -> DriverFuture<u64>;
 
+    /// Whether the storage removes expired sessions by itself, sooner or later, so that requests need
+    /// not start a [`cleanup`](Driver::cleanup) now and then. By default it does not.
+    fn removes_expired(&self) -> bool {
+        false
+    }
+
     /// Which of the structures exist.
     ///
     /// # Errors
@@ -171,6 +184,9 @@ macro_rules! forward_driver {
             }
             fn cleanup(&self, cleanup: Cleanup) -> DriverFuture<u64> {
                 (**self).cleanup(cleanup)
+            }
+            fn removes_expired(&self) -> bool {
+                (**self).removes_expired()
             }
             fn environment(&self) -> DriverFuture<EnvironmentState> {
                 (**self).environment()

@@ -73,7 +73,8 @@ impl SessionLayerBuilder {
     /// (never) to 1 (always). Default: 0.05.
     ///
     /// The request does not wait for it. One runs at a time, and below 1 at most one a minute;
-    /// none while [`spawn_cleanup`](SessionLayer::spawn_cleanup) runs.
+    /// none while [`spawn_cleanup`](SessionLayer::spawn_cleanup) runs, and below 1 none where the storage
+    /// removes expired sessions by itself, as Redis does.
     pub fn cleanup_probability(mut self, probability: f64) -> Self {
         self.settings.cleanup_probability = probability;
         self

@@ -47,6 +47,20 @@ on_each_driver! {
     }
 
     // M6
+    async fn a_storage_that_removes_expired_sessions_itself_is_cleaned_only_if_that_is_asked_for(
+        storage
+    ) {
+        let rig = rig(storage).await;
+        rig.driver.removes_expired.store(true, SeqCst);
+        one_manager(&cleaning(&rig, 0.9, Fixed(0)).await).await;
+        assert_eq!(rig.driver.count("cleanup"), 0);
+        one_manager(&cleaning(&rig, 1.0, Fixed(0)).await).await;
+        while rig.driver.count("cleanup") == 0 {
+            yield_now().await;
+        }
+    }
+
+    // M6
     async fn a_request_never_waits_for_it(storage) {
         let rig = rig(storage).await;
         let id = rig.session().await;

@@ -28,6 +28,8 @@ pub struct Probe {
     pub environment: Mutex<Option<EnvironmentState>>,
     /// How many of the next creations are answered as collisions.
     pub collisions: AtomicUsize,
+    /// The storage is said to remove expired sessions by itself.
+    pub removes_expired: AtomicBool,
     /// Cleanups never end.
     pub stuck_cleanup: AtomicBool,
     /// The key that the next commit gives to its session.
@@ -45,6 +47,7 @@ impl Probe {
             silent: AtomicBool::new(false),
             environment: Mutex::new(None),
             collisions: AtomicUsize::new(0),
+            removes_expired: AtomicBool::new(false),
             stuck_cleanup: AtomicBool::new(false),
             rotate_to: Mutex::new(None),
         }
@@ -159,6 +162,10 @@ impl Driver for Probe {
             }
             inner.cleanup(cleanup)
         })
+    }
+
+    fn removes_expired(&self) -> bool {
+        self.removes_expired.load(Ordering::SeqCst)
     }
 
     fn environment(&self) -> DriverFuture<EnvironmentState> {

@@ -2,7 +2,7 @@
 //!
 //! - `statements`, `read`, `write`, `environment`: the calls, and their SQL;
 //! - `connection`, `call`: what a call needs of a database;
-//! - `statement`, `rows`, `name`, `error`: texts, columns, names and errors;
+//! - `statement`, `rows`, `error`: texts, columns and errors;
 //! - `server`: connections to a server, and the bounds of a call's time;
 //! - `driver`: the methods of [`Driver`](crate::Driver), the same for all.
 //!
@@ -17,7 +17,6 @@ mod environment;
 mod error;
 #[cfg(feature = "mysql")]
 pub(super) mod mysql;
-mod name;
 #[cfg(feature = "postgres")]
 pub(super) mod postgres;
 #[cfg(feature = "sqlite")]
@@ -34,12 +33,12 @@ mod statements;
 mod url;
 mod write;
 
+use super::name::EnvironmentName;
 use call::{Outcome, Read, Write};
 use connection::{Connection, Row, Value, connection_of_sqlx};
 use driver::sql_driver;
 use environment::{ChangeEnvironment, Column, INSERT_VERSION, Kind, Structure};
 use error::{Failure, Report};
-use name::EnvironmentName;
 #[cfg(feature = "sqlite")]
 use queue::{Queue, Unanswered};
 use read::ReadEnvironment;

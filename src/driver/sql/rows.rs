@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Failure, Row, Value};
 use crate::clock::Timestamp;
-use crate::driver::{DriverError, Items, Limits, Locator, SessionRecord};
+use crate::driver::{Items, Limits, Locator, SessionRecord};
 use crate::id::{SessionKey, SessionRef};
 
 /// How many sessions one statement looks up.
@@ -98,20 +98,6 @@ impl Loading {
     }
 }
 
-/// [`Limits::check`] for items of which only the totals are known: how many, the bytes of all keys
-/// and texts, and the longest text.
-pub(super) fn check_totals(
-    limits: &Limits,
-    (count, bytes, longest): (i64, i64, i64),
-) -> Result<(), DriverError> {
-    let (count, bytes, longest) = (size(count), size(bytes), size(longest));
-    limits.check([(bytes.saturating_sub(longest), longest)])?;
-    if count > limits.items {
-        limits.check(iter::repeat_n((0, 0), count))?;
-    }
-    Ok(())
-}
-
 /// A size that a database has counted.
 pub(super) fn size(n: i64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
@@ -135,31 +121,6 @@ pub(super) fn named(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // S8
-    #[test]
-    fn totals_are_refused_exactly_where_the_items_themselves_would_be() {
-        let mut limits = Limits::default();
-        (limits.items, limits.value_bytes, limits.application_bytes) = (3, 10, 20);
-        let cases: [&[(usize, usize)]; 7] = [
-            &[],
-            &[(1, 10)],
-            &[(1, 11)],
-            &[(1, 1); 3],
-            &[(1, 1); 4],
-            &[(2, 8), (2, 8)],
-            &[(2, 8), (2, 9)],
-        ];
-        for items in cases {
-            let totals = (
-                items.len() as i64,
-                items.iter().map(|(key, text)| (key + text) as i64).sum(),
-                items.iter().map(|(_, text)| *text as i64).max().unwrap_or(0),
-            );
-            let expected = limits.check(items.iter().copied());
-            assert_eq!(check_totals(&limits, totals), expected, "{items:?}");
-        }
-    }
 
     #[test]
     fn the_length_of_a_key_is_checked() {

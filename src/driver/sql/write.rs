@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::Outcome::{Keep, Undo};
-use super::rows::{
-    NAMED_AT_ONCE, check_totals, named, record, record_values, session as session_of, size,
-};
+use super::rows::{NAMED_AT_ONCE, named, record, record_values, session as session_of, size};
 use super::{Connection, Failure, Outcome, Row, Statement, Statements, Value, Write};
 use crate::clock::Timestamp;
 use crate::driver::{
@@ -322,8 +320,9 @@ async fn check<C: Connection>(
 ) -> Result<(), Failure> {
     let values = [Value::from(&session), Value::from(application)];
     let read = |row: &C::Row| Ok((row.number(0)?, row.number(1)?, row.number(2)?));
-    let totals = db.fetch_optional(&sql.totals, &values, read).await?.unwrap_or_default();
-    Ok(check_totals(limits, totals)?)
+    let totals = db.fetch_optional(&sql.totals, &values, read).await?;
+    let (count, bytes, longest) = totals.unwrap_or_default();
+    Ok(limits.check_totals(count, bytes, longest)?)
 }
 
 /// Removes the sessions that `lock` finds, all but `except`, with their items.

@@ -1,4 +1,4 @@
-//! The name of an environment, which prefixes its tables.
+//! The name of an environment, which prefixes its tables or keys.
 
 use std::fmt;
 use std::sync::Arc;

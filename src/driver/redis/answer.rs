@@ -1,0 +1,133 @@
+//! What the scripts answer, read without trusting it.
+
+use std::sync::Arc;
+
+use redis::{Value, from_redis_value};
+use uuid::Uuid;
+
+use super::keys::Home;
+use crate::clock::Timestamp;
+use crate::driver::{DriverError, DriverErrorKind, Items, SessionRecord};
+use crate::id::{SessionKey, SessionRef};
+
+/// An answer of a script, by its first word.
+#[derive(Debug)]
+pub(super) enum Answer {
+    None,
+    Elsewhere(Home),
+    Found(SessionRecord, Items),
+    /// A record: `done` or `ended`.
+    Record(SessionRecord),
+    Done,
+    Taken,
+    Rotated,
+    Conflict(Option<Arc<str>>),
+    /// There is or would be too much: how many items, all bytes, the longest text.
+    Totals(i64, i64, i64),
+}
+
+impl Answer {
+    pub(super) fn read(value: Value) -> Result<Self, DriverError> {
+        let Value::Array(parts) = value else {
+            return Err(corrupt());
+        };
+        let mut parts = parts.into_iter();
+        let word = text(next(&mut parts)?)?;
+        Ok(match word.as_str() {
+            "none" => Self::None,
+            "elsewhere" => Self::Elsewhere(text(next(&mut parts)?)?),
+            "found" => Self::Found(record(next(&mut parts)?)?, items(next(&mut parts)?)?),
+            "done" | "ended" => match parts.next() {
+                Some(value) => Self::Record(record(value)?),
+                None => Self::Done,
+            },
+            "taken" => Self::Taken,
+            "rotated" => Self::Rotated,
+            "conflict" => Self::Conflict(match next(&mut parts)? {
+                Value::Nil => None,
+                value => Some(text(value)?.into()),
+            }),
+            "totals" => {
+                let mut number = || from_redis_value(next(&mut parts)?).map_err(|_| corrupt());
+                Self::Totals(number()?, number()?, number()?)
+            }
+            _ => return Err(corrupt()),
+        })
+    }
+}
+
+/// An answer that no script gives to this call.
+pub(super) fn unexpected() -> DriverError {
+    DriverError::new(DriverErrorKind::Other, "a script gave an answer that it does not have")
+}
+
+fn corrupt() -> DriverError {
+    DriverError::new(DriverErrorKind::Corrupt, "a session is not what was stored")
+}
+
+fn next(parts: &mut impl Iterator<Item = Value>) -> Result<Value, DriverError> {
+    parts.next().ok_or_else(corrupt)
+}
+
+fn text(value: Value) -> Result<String, DriverError> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| corrupt()),
+        Value::SimpleString(text) => Ok(text),
+        _ => Err(corrupt()),
+    }
+}
+
+/// Reads the fields of a record, in the order of `FIELDS` in `session.lua`.
+fn record(value: Value) -> Result<SessionRecord, DriverError> {
+    let Value::Array(fields) = value else {
+        return Err(corrupt());
+    };
+    let mut fields = fields.into_iter().map(|field| match field {
+        Value::Nil => Ok(None),
+        field => text(field).map(Some),
+    });
+    let mut field = || fields.next().unwrap_or(Ok(None));
+    let (uid, key, previous_key) = (field()?, field()?, field()?);
+    let (rotated, expires, ends) = (number(field()?)?, number(field()?)?, number(field()?)?);
+    let (created, last_used) = (number(field()?)?, number(field()?)?);
+    let time = |millis: Option<i64>| millis.map(Timestamp::from_millis).ok_or_else(corrupt);
+    let uid = Uuid::parse_str(&uid.ok_or_else(corrupt)?).map_err(|_| corrupt())?;
+    let mut record = SessionRecord::new(
+        SessionRef::from_uuid(uid),
+        decode_key(&key.ok_or_else(corrupt)?)?,
+        time(created)?,
+        time(ends)?,
+    );
+    record.previous_key = previous_key.as_deref().map(decode_key).transpose()?;
+    record.rotated = rotated.map(Timestamp::from_millis);
+    record.expires = time(expires)?;
+    record.last_used = time(last_used)?;
+    record.cookie_lifetime = number(field()?)?;
+    record.principal = field()?;
+    record.note = field()?;
+    Ok(record)
+}
+
+fn number(text: Option<String>) -> Result<Option<i64>, DriverError> {
+    text.map(|text| text.parse().map_err(|_| corrupt())).transpose()
+}
+
+fn decode_key(text: &str) -> Result<SessionKey, DriverError> {
+    let mut bytes = [0; 32];
+    match base16ct::lower::decode(text, &mut bytes) {
+        Ok(decoded) if decoded.len() == 32 => Ok(SessionKey::from_bytes(bytes)),
+        _ => Err(corrupt()),
+    }
+}
+
+fn items(value: Value) -> Result<Items, DriverError> {
+    let Value::Array(parts) = value else {
+        return Err(corrupt());
+    };
+    let mut parts = parts.into_iter();
+    let mut items = Vec::with_capacity(parts.len() / 2);
+    while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
+        items.push((text(key)?.into(), text(value)?.into()));
+    }
+    Ok(items.into_iter().collect())
+}

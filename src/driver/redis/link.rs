@@ -1,0 +1,170 @@
+//! The connection to a server or to a cluster, and how a command is sent over it.
+
+use std::fmt;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use redis::aio::{ConnectionLike, ConnectionManager};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo, SingleNodeRoutingInfo,
+};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio::time::sleep;
+
+use super::error::was_not_begun;
+use super::scripts::Script;
+
+/// A multiplexed connection: clones share it, and commands are answered in the order in which they
+/// were sent.
+#[derive(Clone)]
+pub(super) enum Link {
+    Server(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server(_) => "Server",
+            Self::Cluster(_) => "Cluster",
+        })
+    }
+}
+
+/// Whether a command may be run twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It changes nothing, or the same again.
+    Repeatable,
+    /// If it is not known whether it has run, it has failed.
+    Once,
+}
+
+/// One of the servers that hold a part of the keys.
+pub(super) enum Node {
+    Only,
+    Primary { host: String, port: u16 },
+}
+
+impl Link {
+    /// Sends a command until it is answered; whoever calls bounds the time.
+    pub(super) async fn send(&self, command: &Cmd, effect: Effect) -> RedisResult<Value> {
+        let mut pauses = pauses();
+        loop {
+            match self.send_once(command).await {
+                Err(error) if may_be_sent_again(&error, effect) => {
+                    sleep(pauses.next().unwrap_or_default()).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Runs a script on the key, and sends its text if the server does not know it yet.
+    pub(super) async fn run(
+        &self,
+        script: &Script,
+        key: &str,
+        arguments: &[impl AsRef<[u8]> + Sync],
+    ) -> RedisResult<Value> {
+        let command = |name: &str, script: &str| {
+            let mut command = redis::cmd(name);
+            command.arg(script).arg(1).arg(key);
+            for argument in arguments {
+                command.arg(argument.as_ref());
+            }
+            command
+        };
+        let known = self.send(&command("EVALSHA", script.digest()), script.effect()).await;
+        match known {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.send(&command("EVAL", script.text()), script.effect()).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn send_once(&self, command: &Cmd) -> RedisResult<Value> {
+        let answer = match self.clone() {
+            Self::Server(mut server) => server.req_packed_command(command).await,
+            Self::Cluster(mut cluster) => match cluster.req_packed_command(command).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) => {
+                    ask(cluster, command, &error).await
+                }
+                answer => answer,
+            },
+        };
+        answer.and_then(Value::extract_error)
+    }
+
+    /// The servers that hold the keys.
+    pub(super) async fn nodes(&self) -> RedisResult<Vec<Node>> {
+        let Self::Cluster(cluster) = self else {
+            return Ok(vec![Node::Only]);
+        };
+        let all = RoutingInfo::MultiNode((
+            MultipleNodeRoutingInfo::AllMasters,
+            Some(ResponsePolicy::Special),
+        ));
+        let answer = cluster.clone().route_command(redis::cmd("PING"), all).await?;
+        let Value::Map(answers) = answer else {
+            return Err(RedisError::from((ErrorKind::Client, "the nodes are not named")));
+        };
+        let address = |name: Value| {
+            let name: String = redis::from_redis_value(name)?;
+            let address = name.rsplit_once(':').and_then(|(host, port)| {
+                Some(Node::Primary { host: host.to_owned(), port: port.parse().ok()? })
+            });
+            address.ok_or_else(|| RedisError::from((ErrorKind::Client, "a node has no address")))
+        };
+        answers.into_iter().map(|(name, _)| address(name)).collect()
+    }
+
+    /// Sends a command that changes nothing to one of the [`nodes`](Self::nodes).
+    pub(super) async fn send_to(&self, node: &Node, command: &Cmd) -> RedisResult<Value> {
+        match (self, node) {
+            (Self::Cluster(cluster), Node::Primary { host, port }) => {
+                let route = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
+                let route = RoutingInfo::SingleNode(route);
+                cluster.clone().route_command(command.clone(), route).await
+            }
+            _ => self.send(command, Effect::Repeatable).await,
+        }
+        .and_then(Value::extract_error)
+    }
+}
+
+/// Follows the key of a command to the node that its slot is moving to.
+async fn ask(
+    mut cluster: ClusterConnection,
+    command: &Cmd,
+    error: &RedisError,
+) -> RedisResult<Value> {
+    let Some((host, port)) = error.redirect_node().and_then(|(node, _)| node.rsplit_once(':'))
+    else {
+        return Err(error.clone());
+    };
+    let route = SingleNodeRoutingInfo::ByAddress {
+        host: host.to_owned(),
+        port: port.parse().map_err(|_| error.clone())?,
+    };
+    let mut both = Pipeline::with_capacity(2);
+    both.cmd("ASKING").add_command(command.clone());
+    let answers = cluster.route_pipeline(both, 1, 1, route).await?;
+    answers.into_iter().next().ok_or_else(|| error.clone())
+}
+
+fn may_be_sent_again(error: &RedisError, effect: Effect) -> bool {
+    was_not_begun(error)
+        || (effect == Effect::Repeatable && (error.is_connection_dropped() || error.is_timeout()))
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(5))
+        .with_max_delay(Duration::from_millis(200))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

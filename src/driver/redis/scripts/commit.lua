@@ -1,0 +1,84 @@
+-- ARGV: key, uid, target, now, retired after, new key or '', garbage time, longest time, most items,
+-- most bytes, longest text; how many fields, each as name, whether it is kept, value; how many
+-- applications, each as prefix, whether it is emptied, whether an item is stored, how many items, each as
+-- key, whether it is kept, value.
+-- Answers {'done', record}, {'none'}, {'rotated'}, {'totals', ...} if there would be too much.
+local target, now, new_key = ARGV[3], tonumber(ARGV[4]), ARGV[6]
+if not is_asked_for() then
+  return {'none'}
+end
+if target ~= 'existing' and tonumber(stored.exp) <= now then
+  return {'none'}
+end
+if target == 'presented' and stored.key ~= ARGV[1] then
+  if stored.rot and tonumber(stored.rot) > tonumber(ARGV[5]) then
+    return {'rotated'}
+  end
+  return {'none'}
+end
+if target == 'existing' and ARGV[2] == '' and stored.key ~= ARGV[1] then
+  return {'none'}
+end
+if target == 'seen' and new_key ~= '' and stored.key ~= ARGV[1] then
+  return {'rotated'}
+end
+
+-- What is to be written is put together first: a script that has written is not undone.
+local changed = {}
+local function change(field, kept, value)
+  changed[field] = true
+  stored[field] = kept and value or nil
+end
+
+local at = 12
+if new_key ~= '' then
+  change('prev', true, stored.key)
+  change('key', true, new_key)
+  change('rot', true, ARGV[4])
+end
+local fields = tonumber(ARGV[at])
+at = at + 1
+for _ = 1, fields do
+  change(ARGV[at], ARGV[at + 1] == '1', ARGV[at + 2])
+  at = at + 3
+end
+local applications = tonumber(ARGV[at])
+at = at + 1
+for _ = 1, applications do
+  local prefix, is_emptied, stores = ARGV[at], ARGV[at + 1] == '1', ARGV[at + 2] == '1'
+  local items = tonumber(ARGV[at + 3])
+  at = at + 4
+  if is_emptied then
+    local names = {}
+    for field in pairs(stored) do
+      if field:sub(1, #prefix) == prefix then
+        names[#names + 1] = field
+      end
+    end
+    for _, field in ipairs(names) do
+      change(field, false)
+    end
+  end
+  for _ = 1, items do
+    change(prefix .. ARGV[at], ARGV[at + 1] == '1', ARGV[at + 2])
+    at = at + 3
+  end
+  if stores then
+    local sums = totals(prefix)
+    if exceeds(sums, ARGV[9], ARGV[10], ARGV[11]) then
+      return sums
+    end
+  end
+end
+
+for field in pairs(changed) do
+  if stored[field] then
+    redis.call('HSET', KEYS[1], field, stored[field])
+  else
+    redis.call('HDEL', KEYS[1], field)
+  end
+end
+if changed['end'] then
+  set_garbage_time(ARGV[4], ARGV[7], ARGV[8])
+end
+return {'done', record()}
