@@ -1,18 +1,23 @@
 //! The examples as a user starts them: a process, spoken to over HTTP.
 
-#![cfg(all(unix, feature = "axum", feature = "sqlite"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(unreachable_pub, missing_docs)]
+
+#[path = "support/servers.rs"]
+mod servers;
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use libtest_mimic::{Arguments, Trial};
 use tokio::net::TcpStream;
 
 /// Where `cargo test` puts the examples. `cargo test --test examples` alone does not build them.
@@ -133,17 +138,15 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-#[tokio::test]
-async fn the_counter_counts_for_each_visitor_and_across_restarts() {
-    let database = Database::new();
-    let server = Server::start("counter", &database.url());
+async fn the_counter_counts_for_each_visitor_and_across_restarts(url: String) {
+    let server = Server::start("counter", &url);
     let (mut ada, mut bob) = (Visitor::default(), Visitor::default());
     for visit in 1..=3 {
         assert_eq!(server.get(&mut ada).await, format!("visit {visit}"));
     }
     assert!(server.interrupt().success(), "Ctrl-C stops it cleanly");
 
-    let server = Server::start("counter", &database.url());
+    let server = Server::start("counter", &url);
     assert_eq!(server.get(&mut ada).await, "visit 4");
     assert_eq!(server.get(&mut bob).await, "visit 1");
 
@@ -154,7 +157,6 @@ async fn the_counter_counts_for_each_visitor_and_across_restarts() {
 }
 
 // L1, S7, D3
-#[tokio::test]
 async fn a_made_up_id_is_not_adopted_and_no_id_reaches_the_file() {
     let database = Database::new();
     let server = Server::start("counter", &database.url());
@@ -172,10 +174,8 @@ async fn a_made_up_id_is_not_adopted_and_no_id_reaches_the_file() {
 }
 
 // S4
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn parallel_requests_of_one_visitor_to_two_processes_are_all_counted() {
-    let database = Database::new();
-    let servers = [(); 2].map(|()| Server::start("counter", &database.url()));
+async fn parallel_requests_of_one_visitor_to_two_processes_are_all_counted(url: String) {
+    let servers = [(); 2].map(|()| Server::start("counter", &url));
     let mut visitor = Visitor::default();
     assert_eq!(servers[0].get(&mut visitor).await, "visit 1");
     let servers = std::sync::Arc::new(servers);
@@ -193,7 +193,6 @@ async fn parallel_requests_of_one_visitor_to_two_processes_are_all_counted() {
     assert_eq!(servers[1].get(&mut visitor).await, "visit 202");
 }
 
-#[tokio::test]
 async fn a_shop_and_a_forum_share_a_session_and_not_their_keys() {
     let server = Server::start("two_applications", "memory:");
     let visitor = &mut Visitor::default();
@@ -205,4 +204,45 @@ async fn a_shop_and_a_forum_share_a_session_and_not_their_keys() {
     assert_eq!(server.send(Method::POST, "/shop/empty", visitor).await, "the shop keeps: nothing");
     assert_eq!(server.send(Method::GET, "/shop", visitor).await, "the shop keeps: nothing");
     assert_eq!(server.send(Method::GET, "/forum", visitor).await, "the forum keeps: hello");
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.unwrap().block_on(test);
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    macro_rules! trials {
+        ($($name:ident),*) => {
+            for storage in servers::shared() {
+                $(
+                    let (url, directory) = storage.place();
+                    trials.push(storage.trial(stringify!($name), move || {
+                        run($name(url));
+                        drop(directory);
+                    }));
+                )*
+            }
+        };
+    }
+    trials!(
+        the_counter_counts_for_each_visitor_and_across_restarts,
+        parallel_requests_of_one_visitor_to_two_processes_are_all_counted
+    );
+    macro_rules! once {
+        ($($name:ident),*) => {
+            $(trials.push(Trial::test(stringify!($name), || {
+                run($name());
+                Ok(())
+            }));)*
+        };
+    }
+    once!(
+        a_made_up_id_is_not_adopted_and_no_id_reaches_the_file,
+        a_shop_and_a_forum_share_a_session_and_not_their_keys
+    );
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -4,11 +4,13 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::env;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
+use tempfile::TempDir;
+use web_session::Driver;
 
 /// Set where a server that cannot be reached is a failure.
 const REQUIRED: &str = "WEB_SESSION_REQUIRE_SERVERS";
@@ -80,4 +82,76 @@ pub fn trial(name: String, server: &'static Server, run: impl FnOnce() + Send + 
 pub fn environment() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("t_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A storage that several processes share.
+pub struct Shared {
+    pub name: &'static str,
+    /// The server that it needs; none for a file.
+    pub server: Option<&'static Server>,
+}
+
+/// Every storage that several processes share.
+pub fn shared() -> Vec<Shared> {
+    let all = [
+        ("sqlite", None, cfg!(feature = "sqlite")),
+        ("postgres", Some(&POSTGRES), cfg!(feature = "postgres")),
+        ("mariadb", Some(&MARIADB), cfg!(feature = "mysql")),
+        ("redis", Some(&REDIS), cfg!(feature = "redis")),
+        ("redis_cluster", Some(&REDIS_CLUSTER), cfg!(feature = "redis")),
+    ];
+    let on = all.into_iter().filter(|(.., on)| *on);
+    on.map(|(name, server, _)| Shared { name, server }).collect()
+}
+
+impl Shared {
+    /// Its URL, and the directory that a file is in.
+    pub fn place(&self) -> (String, Option<TempDir>) {
+        match self.server {
+            Some(server) => (server.url(), None),
+            None => {
+                let directory = tempfile::tempdir().unwrap();
+                let file = directory.path().join("sessions.db");
+                (format!("sqlite://{}", file.display()), Some(directory))
+            }
+        }
+    }
+
+    pub fn trial(&self, test: &str, run: impl FnOnce() + Send + 'static) -> Trial {
+        let name = format!("{}::{test}", self.name);
+        match self.server {
+            Some(server) => trial(name, server, run),
+            None => Trial::test(name, move || {
+                run();
+                Ok(())
+            }),
+        }
+    }
+}
+
+/// A driver for an environment of a storage.
+pub async fn open(url: &str, environment: &str) -> Arc<dyn Driver> {
+    match url.split(':').next().unwrap() {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let builder = web_session::SqliteDriver::builder(url);
+            Arc::new(builder.environment(environment).connect().await.unwrap())
+        }
+        #[cfg(feature = "postgres")]
+        "postgres" => {
+            let builder = web_session::PostgresDriver::builder(url);
+            Arc::new(builder.environment(environment).connect().await.unwrap())
+        }
+        #[cfg(feature = "mysql")]
+        "mysql" => {
+            let builder = web_session::MySqlDriver::builder(url);
+            Arc::new(builder.environment(environment).connect().await.unwrap())
+        }
+        #[cfg(feature = "redis")]
+        "redis" | "redis-cluster" => {
+            let builder = web_session::RedisDriver::builder(url);
+            Arc::new(builder.environment(environment).connect().await.unwrap())
+        }
+        scheme => panic!("no driver is tested for `{scheme}:`"),
+    }
 }
