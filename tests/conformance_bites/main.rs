@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinError;
 use tokio::time::timeout;
-use web_session::driver::conformance::cases;
+use web_session::driver::conformance::{Case, cases};
 
-use mistakes::MISTAKES;
+use mistakes::{MISTAKES, RARE_MISTAKES};
 use mutant::Mutant;
 
 const CASE_THREAD: &str = "conformance case";
@@ -41,8 +41,13 @@ fn quiet_runtime() -> Runtime {
 
 /// The first case that fails for drivers with this mistake, and how.
 fn first_failure(make_mistake: fn(&mut Mutant)) -> Option<String> {
+    first_failure_of(cases(), make_mistake)
+}
+
+/// The first of these cases.
+fn first_failure_of(cases: Vec<Case>, make_mistake: fn(&mut Mutant)) -> Option<String> {
     let runtime = quiet_runtime();
-    let failure = cases().into_iter().find_map(|case| {
+    let failure = cases.into_iter().find_map(|case| {
         let mut driver = Mutant::default();
         make_mistake(&mut driver);
         let driver = Arc::new(driver);
@@ -86,4 +91,18 @@ fn each_mistake_fails_a_case() {
         .map(|(mistake, _)| mistake)
         .collect();
     assert!(passed.is_empty(), "the suite does not notice: {passed:#?}");
+}
+
+// S3, S4, S5, S6
+#[test]
+fn each_rare_mistake_fails_in_the_storm() {
+    let mut storms = cases();
+    storms.retain(|case| case.name().contains("storm"));
+    assert_eq!(storms.len(), 3);
+    let passed: Vec<_> = RARE_MISTAKES
+        .iter()
+        .filter(|(_, make_mistake)| first_failure_of(storms.clone(), *make_mistake).is_none())
+        .map(|(mistake, _)| mistake)
+        .collect();
+    assert!(passed.is_empty(), "the storm does not notice: {passed:#?}");
 }

@@ -367,6 +367,88 @@ pub(crate) const MISTAKES: &[Mistake] = &[
     }),
 ];
 
+/// What goes wrong only now and then, so that no case notices that makes a few calls.
+pub(crate) const RARE_MISTAKES: &[Mistake] = &[
+    ("an acknowledged write is lost", |mutant| {
+        mutant.commit = |mutant, mut commit| {
+            if commit.changes.iter().any(|changes| changes.stores()) && mutant.slips() {
+                commit.changes.clear();
+            }
+            DriverFuture::ready(mutant.write(commit))
+        };
+    }),
+    ("a refused write is stored", |mutant| {
+        mutant.commit = |mutant, commit| {
+            let seen = matches!(commit.target, Target::Seen { .. });
+            let outcome = mutant.write(commit);
+            match outcome {
+                Ok(CommitOutcome::Done(_)) if seen && mutant.slips() => {
+                    DriverFuture::ready(Ok(CommitOutcome::Gone))
+                }
+                outcome => DriverFuture::ready(outcome),
+            }
+        };
+    }),
+    ("a key survives that the application is emptied", |mutant| {
+        mutant.changes = |changes| {
+            if changes.empty && changes.items.is_empty() {
+                changes.empty = false;
+                changes.items = (0..5).map(|key| (key.to_string().into(), None)).collect();
+            }
+        };
+    }),
+    ("now and then a late write brings a session back", |mutant| {
+        mutant.commit = |mutant, mut commit| {
+            let outcome = mutant.write(commit.clone());
+            if let (Ok(CommitOutcome::Gone), Target::Seen { session, key }) =
+                (&outcome, &commit.target)
+                && mutant.slips()
+            {
+                let ends = commit.now.saturating_add(Duration::from_secs(60));
+                let record = SessionRecord::new(*session, *key, commit.now, ends);
+                commit.target = Target::New(record);
+                // Nobody is told.
+                let _ = mutant.write(commit);
+            }
+            DriverFuture::ready(outcome)
+        };
+    }),
+    ("a session is ended twice", |mutant| {
+        mutant.destroy = |mutant, destroy| {
+            let named = destroy.sessions.iter().find_map(|locator| match locator {
+                Locator::Ref(session) => Some(*session),
+                Locator::Key(_) => None,
+            });
+            let ended = ready(mutant.inner.destroy(destroy));
+            DriverFuture::ready(ended.map(|ended| match named {
+                Some(session) if ended.is_empty() && mutant.known_to_be(session) => vec![session],
+                _ => ended,
+            }))
+        };
+    }),
+    ("two replacements of the same text are done", |mutant| {
+        mutant.replace = |mutant, mut replace| {
+            let outcome = ready(mutant.inner.replace_item(replace.clone()));
+            match outcome {
+                Ok(ReplaceOutcome::Conflict(current)) if mutant.slips() => {
+                    replace.expected = current;
+                    mutant.inner.replace_item(replace)
+                }
+                outcome => DriverFuture::ready(outcome),
+            }
+        };
+    }),
+    ("a write is done after the session has expired", |mutant| {
+        mutant.target = |mutant, target| {
+            if let Target::Seen { session, .. } = target
+                && mutant.slips()
+            {
+                *target = Target::Existing(Locator::Ref(*session));
+            }
+        };
+    }),
+];
+
 fn unless_absent<T: Default>(answer: Result<T, DriverError>) -> Result<T, DriverError> {
     match answer {
         Err(error) if error.kind() == DriverErrorKind::EnvironmentMissing => Ok(T::default()),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -21,6 +22,7 @@ type Call<A, T> = fn(&Mutant, A) -> DriverFuture<T>;
 pub(crate) struct Mutant {
     pub(crate) inner: MemoryDriver,
     known: Arc<Mutex<HashMap<SessionRef, SessionRecord>>>,
+    chances: Arc<AtomicU64>,
     pub(crate) application: fn(&mut ApplicationName),
     pub(crate) key: fn(&mut Arc<str>),
     pub(crate) value: fn(&mut Arc<str>),
@@ -48,6 +50,7 @@ impl Default for Mutant {
         Self {
             inner: MemoryDriver::new(),
             known: Arc::default(),
+            chances: Arc::default(),
             application: |_| {},
             key: |_| {},
             value: |_| {},
@@ -82,9 +85,19 @@ impl Mutant {
         Ok(outcome)
     }
 
+    /// Whether it is time for a rare mistake: once in twenty chances.
+    pub(crate) fn slips(&self) -> bool {
+        self.chances.fetch_add(1, SeqCst) % 20 == 19
+    }
+
     /// A record that was created or written, for which `which` holds.
     pub(crate) fn known(&self, which: impl Fn(&SessionRecord) -> bool) -> Option<SessionRecord> {
         self.known.lock().unwrap().values().find(|record| which(record)).cloned()
+    }
+
+    /// Whether there has been such a session.
+    pub(crate) fn known_to_be(&self, session: SessionRef) -> bool {
+        self.known.lock().unwrap().contains_key(&session)
     }
 
     /// Makes a reference of a key that a session had before its last rotation.

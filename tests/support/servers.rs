@@ -152,6 +152,6 @@ pub async fn open(url: &str, environment: &str) -> Arc<dyn Driver> {
             let builder = web_session::RedisDriver::builder(url);
             Arc::new(builder.environment(environment).connect().await.unwrap())
         }
-        scheme => panic!("no driver is tested for `{scheme}:`"),
+        scheme => unreachable!("no driver is tested for `{scheme}:`"),
     }
 }

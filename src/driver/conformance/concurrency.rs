@@ -3,8 +3,8 @@
 use super::list_cases;
 use super::setup::*;
 use crate::driver::{
-    Commit, CommitOutcome, Create, CreateOutcome, Destroy, Driver, DriverError, DriverFuture,
-    Locator, ReplaceOutcome, SessionRecord, Target,
+    CommitOutcome, Create, CreateOutcome, Destroy, Driver, DriverError, DriverFuture, Locator,
+    ReplaceOutcome, SessionRecord,
 };
 
 list_cases! {
@@ -17,7 +17,6 @@ list_cases! {
     "S5" no_write_is_kept_after_a_simultaneous_logout,
     "D1" of_simultaneous_creations_with_one_key_one_is_done,
     "S6" readers_see_a_commit_whole_or_not_at_all,
-    "S5 S6" a_storm_of_calls_on_one_session_ends_as_they_were_answered,
 }
 
 async fn writes_to_different_keys_from_the_same_state_are_both_kept(driver: &dyn Driver) {
@@ -157,65 +156,5 @@ async fn readers_see_a_commit_whole_or_not_at_all(driver: &dyn Driver) {
             assert_eq!(items.get("a"), items.get("b"), "half of a commit was seen");
         }
         assert!(matches!(writer.await.unwrap().unwrap(), CommitOutcome::Done(_)));
-    }
-}
-
-/// What a call of the storm wants; its answer says whether it was done.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Wanted {
-    /// Sets a key of its own to its number.
-    Set,
-    /// Sets a key of its own and ends the session by expiry in the same commit.
-    SetAndExpire,
-    Destroy,
-}
-
-async fn a_storm_of_calls_on_one_session_ends_as_they_were_answered(driver: &dyn Driver) {
-    for round in 0..4 {
-        let record = create(driver).await;
-        // Three rounds with an end in the middle, one without.
-        let wanted = |n: usize| match (n, round) {
-            (32, 1) => Wanted::Destroy,
-            (32, 2) => Wanted::SetAndExpire,
-            (31 | 33, 3) => Wanted::Destroy,
-            _ => Wanted::Set,
-        };
-        let call = |n: usize| -> DriverFuture<bool> {
-            let key = n.to_string();
-            let mut write = write(&record, &[(key.as_str(), Some("1"))]);
-            match wanted(n) {
-                Wanted::Set => {}
-                Wanted::SetAndExpire => write.session = set_expires(NOW),
-                Wanted::Destroy => {
-                    let sessions = vec![Locator::Ref(record.session)];
-                    let end = driver.destroy(Destroy { sessions });
-                    return DriverFuture::new(async move { Ok(!end.await?.is_empty()) });
-                }
-            }
-            let commit: DriverFuture<CommitOutcome> = driver.commit(write);
-            DriverFuture::new(async move { Ok(matches!(commit.await?, CommitOutcome::Done(_))) })
-        };
-        let answers = at_once((0..64).map(call).collect()).await;
-        let destroyed = (0..64).filter(|n| wanted(*n) == Wanted::Destroy && answers[*n]).count();
-        match stored(driver, &record).await {
-            None => assert_eq!(destroyed, 1, "round {round}: one call ended the session"),
-            Some(left) => {
-                assert_eq!(destroyed, 0, "round {round}");
-                assert_eq!(left.expires == NOW, round == 2, "round {round}");
-                let mut expected: Vec<_> = (0..64)
-                    .filter(|n| answers[*n] && wanted(*n) != Wanted::Destroy)
-                    .map(|n| (n.to_string(), "1".to_owned()))
-                    .collect();
-                expected.sort();
-                let items = shop_items(driver, &record).await;
-                assert_eq!(items, expected, "round {round}: what was acknowledged, and no more");
-            }
-        }
-        if round > 0 {
-            let late: Commit = write(&record, &[("late", Some("1"))]);
-            refused(driver, late, CommitOutcome::Gone).await;
-            let revive = commit(Target::Seen { session: record.session, key: record.key }, vec![]);
-            refused(driver, revive, CommitOutcome::Gone).await;
-        }
     }
 }

@@ -39,6 +39,7 @@ mod loading;
 mod principals;
 mod rotation;
 mod setup;
+mod storm;
 
 use std::fmt;
 use std::future::Future;
@@ -94,6 +95,7 @@ pub fn cases() -> Vec<Case> {
         rotation::CASES,
         principals::CASES,
         concurrency::CASES,
+        storm::CASES,
         cancellation::CASES,
         environment::CASES,
     ]
