@@ -80,14 +80,20 @@ impl RedisDriverBuilder {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let place = location.place.clone();
-        let no_answer =
-            || DriverError::new(DriverErrorKind::Timeout, format!("{place}: no answer in time"));
-        let opened = timeout(self.call_timeout, self.open(location)).await;
-        let link = opened.map_err(|_| no_answer())?.map_err(|error| redact(&error, &place))?;
+        let hint = if location.is_encrypted { ": does the server speak TLS?" } else { "" };
+        let no_answer = || {
+            DriverError::new(DriverErrorKind::Timeout, format!("{place}: no answer in time{hint}"))
+        };
+        let keys = Keys(environment);
+        let opened = timeout(self.call_timeout, self.open(location, &keys)).await;
+        let link = opened.map_err(|_| no_answer())?.map_err(|error| match error.is_timeout() {
+            true => no_answer(),
+            false => redact(&error, &place),
+        })?;
         warn_of_eviction(&link, &place).await;
         Ok(RedisDriver(Arc::new(Storage {
             place,
-            keys: Keys(environment),
+            keys,
             link,
             call_timeout: self.call_timeout,
             garbage_after: self.garbage_after,
@@ -95,7 +101,7 @@ impl RedisDriverBuilder {
         })))
     }
 
-    async fn open(&self, location: Location) -> RedisResult<Link> {
+    async fn open(&self, location: Location, keys: &Keys) -> RedisResult<Link> {
         // A peer that is gone without a word is given up, and another connection made.
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(self.call_timeout);
         let link = if location.is_cluster {
@@ -119,8 +125,8 @@ impl RedisDriverBuilder {
                 .set_response_timeout(Some(self.call_timeout));
             Link::Server(ConnectionManager::new_with_config(Client::open(node)?, config).await?)
         };
-        let mut ping = redis::cmd("EXISTS");
-        link.send(ping.arg("web_session"), Effect::Once).await?;
+        // A key of the environment, so that no permission is needed but those for the calls.
+        link.send(redis::cmd("GET").arg(keys.version()), Effect::Once).await?;
         Ok(link)
     }
 }

@@ -1,8 +1,5 @@
 //! Turns errors of redis-rs into errors without what was stored: their texts may quote arguments.
 
-use std::error::Error;
-use std::io;
-
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::driver::{DriverError, DriverErrorKind};
@@ -36,10 +33,10 @@ fn meaning(error: &RedisError) -> (DriverErrorKind, &'static str) {
         ErrorKind::Io if error.is_connection_refusal() => {
             (Unavailable, "nothing listens at this host and port")
         }
-        ErrorKind::Io if io_kind(error) == Some(io::ErrorKind::InvalidData) => (
+        // The text is looked at and not kept.
+        ErrorKind::Io if error.to_string().contains("certificate") => (
             Unavailable,
-            "no encrypted connection could be made: does the server speak TLS, and is its \
-             certificate trusted?",
+            "no encrypted connection could be made: is the server's certificate trusted?",
         ),
         ErrorKind::Io if error.is_connection_dropped() => (Unavailable, "the connection was lost"),
         ErrorKind::Io => (Unavailable, "the connection failed: is the host right?"),
@@ -76,10 +73,6 @@ fn meaning(error: &RedisError) -> (DriverErrorKind, &'static str) {
 }
 
 const WRONG_PASSWORD: &str = "the user or the password in the URL is refused";
-
-fn io_kind(error: &RedisError) -> Option<io::ErrorKind> {
-    error.source()?.downcast_ref::<io::Error>().map(io::Error::kind)
-}
 
 /// Whether the server has not begun the command, and may do so another time.
 pub(super) fn was_not_begun(error: &RedisError) -> bool {

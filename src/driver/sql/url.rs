@@ -98,6 +98,9 @@ async fn bounded_by<T>(
     timeout(limit, call).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
+const NOT_ENCRYPTED: &str = "no encrypted connection could be made: does the server speak TLS, and is \
+    its certificate trusted?";
+
 /// Why the first connection could not be made.
 fn explain(
     error: sqlx::Error,
@@ -113,9 +116,11 @@ fn explain(
             ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => {
                 format!("the server hung up: is it {server}?")
             }
+            ErrorKind::InvalidData => NOT_ENCRYPTED.to_owned(),
             kind if error.raw_os_error().is_some() => format!("the connection failed: {kind}"),
             _ => "the host cannot be found".to_owned(),
         }),
+        sqlx::Error::Tls(_) => unavailable(NOT_ENCRYPTED.to_owned()),
         sqlx::Error::Protocol(_) => unavailable(format!("what answers there is not {server}")),
         sqlx::Error::PoolTimedOut => {
             DriverError::new(DriverErrorKind::Timeout, format!("{place}: no answer in time"))
