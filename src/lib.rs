@@ -53,7 +53,7 @@
 //! | what the cookie looks like | [`CookieConfig`] |
 //! | removing expired sessions | [`cleanup_probability`](SessionLayerBuilder::cleanup_probability), [`spawn_cleanup`](SessionLayer::spawn_cleanup), [`SessionManager::cleanup`] |
 //! | what can go wrong | [`SessionError`], [`LoadError`], [`BuildError`], [`ConnectError`] |
-//! | where sessions live, and drivers of your own | [`driver`], [`MemoryDriver`], `SqliteDriver` |
+//! | where sessions live, and drivers of your own | [`driver`], [`MemoryDriver`], `SqliteDriver`, `PostgresDriver`, `MySqlDriver`, `RedisDriver` |
 //! | tests without sleeping | [`ManualClock`] |
 //!
 //! # Cargo features
@@ -61,6 +61,9 @@
 //! | feature | default | gives |
 //! |---|---|---|
 //! | `sqlite` | yes | `SqliteDriver`, and `sqlite:` URLs |
+//! | `postgres` | no | `PostgresDriver`, and `postgres:` URLs |
+//! | `mysql` | no | `MySqlDriver`, and `mysql:` and `mariadb:` URLs |
+//! | `redis` | no | `RedisDriver`, and `redis:`, `rediss:`, `redis-cluster:` and `rediss-cluster:` URLs |
 //! | `axum` | yes | [`SessionManager`] and [`Store`] as extractors, [`SessionError`] as a response |
 //! | `conformance` | no | `driver::conformance`, the suite that every driver is held to |
 //!

@@ -24,7 +24,7 @@ pub async fn a_million_sessions_are_cleaned_up(kind: Kind) {
     report("a million expired sessions are cleaned up", kind, seen.seen(), "nothing", again);
 }
 
-/// Expired sessions, every fourth with an item.
+/// Expired sessions, every fourth with an item. Their uids follow each other, as those of real ones do.
 async fn insert(server: &Private) {
     let sessions = "INSERT INTO web_session_sessions
         (uid, {key}, expires, ends, created, last_used)";
@@ -32,14 +32,15 @@ async fn insert(server: &Private) {
         SELECT uid, 'shop', {a}, '1' FROM web_session_sessions WHERE expires % 4 = 0";
     match server.kind {
         Kind::Postgres => {
-            let select = "SELECT gen_random_uuid(), sha256(n::text::bytea), n, n, 1, 1
+            let select = "SELECT lpad(to_hex(n), 32, '0')::uuid, sha256(n::text::bytea), n, n, 1, 1
                 FROM generate_series(1, 1000000) n";
             server.sql(&format!("{} {select}", sessions.replace("{key}", "key")));
             server.sql(&items.replace("{a}", "'a'::bytea"));
             server.sql("ANALYZE");
         }
         Kind::MariaDb => {
-            let select = "SELECT unhex(md5(seq)), unhex(sha2(seq, 256)), seq, seq, 1, 1
+            let select =
+                "SELECT unhex(lpad(hex(seq), 32, '0')), unhex(sha2(seq, 256)), seq, seq, 1, 1
                 FROM seq_1_to_1000000";
             server.sql(&format!("{} {select}", sessions.replace("{key}", "`key`")));
             server.sql(&items.replace("{a}", "'a'"));
@@ -50,7 +51,7 @@ async fn insert(server: &Private) {
             let mut other = options.connect().await.unwrap();
             let select =
                 "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 1000000)
-                SELECT randomblob(16), randomblob(32), n, n, 1, 1 FROM n";
+                SELECT unhex(printf('%032x', n)), randomblob(32), n, n, 1, 1 FROM n";
             for sql in [
                 format!("{} {select}", sessions.replace("{key}", "key")),
                 items.replace("{a}", "x'61'"),

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::RedisDriver;
 use super::error::redact;
 use super::keys::Keys;
-use super::link::{Effect, Link};
+use super::link::{Connection, Effect, Link};
 use super::storage::Storage;
 use super::url::Location;
 use crate::driver::name::EnvironmentName;
@@ -104,7 +104,7 @@ impl RedisDriverBuilder {
     async fn open(&self, location: Location, keys: &Keys) -> RedisResult<Link> {
         // A peer that is gone without a word is given up, and another connection made.
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(self.call_timeout);
-        let link = if location.is_cluster {
+        let connection = if location.is_cluster {
             // Whether a command may be sent again is decided where it is known what it does.
             let client = ClusterClientBuilder::new(location.nodes)
                 .retries(0)
@@ -112,7 +112,7 @@ impl RedisDriverBuilder {
                 .response_timeout(self.call_timeout)
                 .tcp_settings(tcp)
                 .build()?;
-            Link::Cluster(client.get_async_connection().await?)
+            Connection::Cluster(client.get_async_connection().await?)
         } else {
             let node = location.nodes.into_iter().next();
             let node = node.map(|node| node.set_tcp_settings(tcp));
@@ -123,8 +123,11 @@ impl RedisDriverBuilder {
                 .set_number_of_retries(0)
                 .set_connection_timeout(Some(self.call_timeout))
                 .set_response_timeout(Some(self.call_timeout));
-            Link::Server(ConnectionManager::new_with_config(Client::open(node)?, config).await?)
+            Connection::Server(
+                ConnectionManager::new_with_config(Client::open(node)?, config).await?,
+            )
         };
+        let link = Link::new(connection, self.call_timeout);
         // A key of the environment, so that no permission is needed but those for the calls.
         link.send(redis::cmd("GET").arg(keys.version()), Effect::Once).await?;
         Ok(link)

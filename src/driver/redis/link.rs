@@ -1,6 +1,5 @@
 //! The connection to a server or to a cluster, and how a command is sent over it.
 
-use std::fmt;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -10,26 +9,23 @@ use redis::cluster_routing::{
     MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo, SingleNodeRoutingInfo,
 };
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::error::was_not_begun;
 use super::scripts::Script;
 
+/// A connection, and how long a command is tried.
+pub(super) struct Link {
+    connection: Connection,
+    patience: Duration,
+}
+
 /// A multiplexed connection: clones share it, and commands are answered in the order in which they
 /// were sent.
 #[derive(Clone)]
-pub(super) enum Link {
+pub(super) enum Connection {
     Server(ConnectionManager),
     Cluster(ClusterConnection),
-}
-
-impl fmt::Debug for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Server(_) => "Server",
-            Self::Cluster(_) => "Cluster",
-        })
-    }
 }
 
 /// Whether a command may be run twice.
@@ -48,12 +44,18 @@ pub(super) enum Node {
 }
 
 impl Link {
-    /// Sends a command until it is answered; whoever calls bounds the time.
+    pub(super) fn new(connection: Connection, call_timeout: Duration) -> Self {
+        // Shorter than a call may take, so that there is time to tell what the matter was.
+        Self { connection, patience: call_timeout * 3 / 4 }
+    }
+
+    /// Sends a command until it is answered, or has failed for too long; whoever calls bounds the time.
     pub(super) async fn send(&self, command: &Cmd, effect: Effect) -> RedisResult<Value> {
         let mut pauses = pauses();
+        let deadline = Instant::now() + self.patience;
         loop {
-            match self.send_once(command).await {
-                Err(error) if may_be_sent_again(&error, effect) => {
+            match self.connection.send(command).await {
+                Err(error) if may_be_sent_again(&error, effect) && Instant::now() < deadline => {
                     sleep(pauses.next().unwrap_or_default()).await;
                 }
                 answer => return answer,
@@ -85,22 +87,9 @@ impl Link {
         }
     }
 
-    async fn send_once(&self, command: &Cmd) -> RedisResult<Value> {
-        let answer = match self.clone() {
-            Self::Server(mut server) => server.req_packed_command(command).await,
-            Self::Cluster(mut cluster) => match cluster.req_packed_command(command).await {
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) => {
-                    ask(cluster, command, &error).await
-                }
-                answer => answer,
-            },
-        };
-        answer.and_then(Value::extract_error)
-    }
-
     /// The servers that hold the keys.
     pub(super) async fn nodes(&self) -> RedisResult<Vec<Node>> {
-        let Self::Cluster(cluster) = self else {
+        let Connection::Cluster(cluster) = &self.connection else {
             return Ok(vec![Node::Only]);
         };
         let all = RoutingInfo::MultiNode((
@@ -123,8 +112,8 @@ impl Link {
 
     /// Sends a command that changes nothing to one of the [`nodes`](Self::nodes).
     pub(super) async fn send_to(&self, node: &Node, command: &Cmd) -> RedisResult<Value> {
-        match (self, node) {
-            (Self::Cluster(cluster), Node::Primary { host, port }) => {
+        match (&self.connection, node) {
+            (Connection::Cluster(cluster), Node::Primary { host, port }) => {
                 let route = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
                 let route = RoutingInfo::SingleNode(route);
                 cluster.clone().route_command(command.clone(), route).await
@@ -132,6 +121,21 @@ impl Link {
             _ => self.send(command, Effect::Repeatable).await,
         }
         .and_then(Value::extract_error)
+    }
+}
+
+impl Connection {
+    async fn send(&self, command: &Cmd) -> RedisResult<Value> {
+        let answer = match self.clone() {
+            Self::Server(mut server) => server.req_packed_command(command).await,
+            Self::Cluster(mut cluster) => match cluster.req_packed_command(command).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) => {
+                    ask(cluster, command, &error).await
+                }
+                answer => answer,
+            },
+        };
+        answer.and_then(Value::extract_error)
     }
 }
 

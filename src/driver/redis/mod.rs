@@ -25,7 +25,8 @@ use super::{
 };
 use crate::id::SessionRef;
 
-/// Keeps sessions in Redis, from version 6 on, or in a Redis Cluster, which several machines may share.
+/// Keeps sessions in Redis or in a Redis Cluster, which several machines may share. Redis 7.0 is what it
+/// is tested with.
 ///
 /// ```no_run
 /// use std::time::Duration;

@@ -15,7 +15,8 @@ use sqlx::postgres::PgRow;
 use super::{Report, Server, Source, Storage, connection_of_sqlx, sql_driver};
 use crate::driver::DriverError;
 
-/// Keeps sessions in PostgreSQL, from version 13 on, which several machines may share.
+/// Keeps sessions in PostgreSQL, which several machines may share. PostgreSQL 15 is what it is tested
+/// with.
 ///
 /// ```no_run
 /// use std::time::Duration;

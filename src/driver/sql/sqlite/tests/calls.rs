@@ -1,9 +1,10 @@
 //! Settings of the connections, what is read of hostile data, and how statements find their rows.
 
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, Row};
 
 use super::*;
-use crate::driver::{Cleanup, DriverErrorKind, ReplaceItem, ReplaceOutcome};
+use crate::driver::{Cleanup, DriverErrorKind, EnvironmentState, ReplaceItem, ReplaceOutcome};
 
 async fn pragma(pool: &SqlitePool, statement: &'static str) -> String {
     let row = sqlx::query(statement).fetch_one(pool).await.unwrap();
@@ -192,4 +193,35 @@ async fn calls_of_every_size_use_the_same_statements() {
         counts.push(db.cached_statements_size());
     }
     assert!(counts.iter().all(|count| Some(count) == counts.first()), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_pool_of_the_applications_is_enough() {
+    let folder = Folder::new();
+    let options = SqliteConnectOptions::new().filename(folder.file()).create_if_missing(true);
+    let pool = SqlitePool::connect_with(options.clone()).await.unwrap();
+    let driver = SqliteDriver::new(pool.clone());
+    driver.ensure_environment().await.unwrap();
+    created(&driver, 1).await;
+    driver.commit(commit(seen(1), set(&[("a", "1")]))).await.unwrap();
+    assert_eq!(loaded(&folder.driver().await, 1).await.len(), 1);
+    let shop = SqliteDriver::builder_for(pool).environment("shop").connect().await.unwrap();
+    shop.ensure_environment().await.unwrap();
+    assert!(loaded(&shop, 1).await.is_empty());
+
+    let careless = SqlitePool::connect_with(options.foreign_keys(false)).await.unwrap();
+    let error = SqliteDriver::builder_for(careless).connect().await.unwrap_err();
+    assert_eq!(error.kind(), DriverErrorKind::Configuration);
+    assert!(error.to_string().contains("foreign keys"), "{error}");
+}
+
+// M9
+#[tokio::test]
+async fn tables_that_were_made_by_hand_are_complete() {
+    let folder = Folder::new();
+    let builder = SqliteDriver::builder(&folder.url()).environment("shop");
+    let statements = builder.create_statements().unwrap().join(";\n");
+    let driver = builder.connect().await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&driver.0.writer).await.unwrap();
+    assert_eq!(driver.environment().await.unwrap(), EnvironmentState::Complete);
 }
