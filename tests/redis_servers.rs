@@ -9,7 +9,6 @@ mod servers;
 
 use std::io::{BufRead, BufReader};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use libtest_mimic::Arguments;
 use redis::Value;
@@ -432,38 +431,41 @@ async fn a_cluster_spreads_sessions_over_all_of_its_nodes(server: &Server) {
     assert_eq!(environment.driver.cleanup(Cleanup::new(NOW, at(LIFE + 1), 100)).await.unwrap(), 60);
 }
 
-// Slots may move while sessions are used.
+// A session is found while its slot moves, and after it has moved.
 async fn a_slot_that_moves_to_another_node_is_followed(server: &Server) {
     let environment = Environment::new(server).await;
     let driver = &environment.driver;
     let record = created(driver, 1).await;
-    let target = Target::Seen { session: record.session, key: record.key };
-    let (id, address) = primaries(server).remove(0);
-    let cluster = |arguments: &[&str]| {
-        std::process::Command::new("redis-cli")
-            .arg("--cluster")
-            .args(arguments)
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap()
+    let key = environment.key(1);
+    let primaries = primaries(server);
+    let holds = |address: &str| !at_node(address, &["GET", &key]).starts_with("MOVED");
+    let (from, to): (Vec<_>, Vec<_>) = primaries.iter().partition(|(_, at)| holds(at));
+    let ((from_id, from), (to_id, to)) = (from[0], to[0]);
+    let slot = at_node(from, &["CLUSTER", "KEYSLOT", &key]);
+    let works = async || {
+        let target = Target::Seen { session: record.session, key: record.key };
+        let outcome = driver.commit(Commit::new(target, NOW)).await.unwrap();
+        assert!(matches!(outcome, CommitOutcome::Done(_)), "{outcome:?}");
+        assert_eq!(loaded(driver, 1).await.len(), 1);
     };
-    let to = ["--cluster-from", "all", "--cluster-to", &id, "--cluster-slots", "100"];
-    let mut move_slot = cluster(&[&["reshard", &address], &to[..], &["--cluster-yes"]].concat());
-    let mut calls = 0;
-    while move_slot.try_wait().unwrap().is_none() {
-        for n in 0..4 {
-            let outcome = driver.commit(Commit::new(target.clone(), NOW)).await.unwrap();
-            assert!(matches!(outcome, CommitOutcome::Done(_)), "{outcome:?}");
-            assert_eq!(loaded(driver, 1).await.len(), 1);
-            calls += n;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    at_node(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", from_id]);
+    at_node(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", to_id]);
+    works().await;
+    let (host, port) = to.rsplit_once(':').unwrap();
+    assert_eq!(at_node(from, &["MIGRATE", host, port, &key, "0", "5000"]), "OK");
+    works().await;
+    for (_, address) in &primaries {
+        at_node(address, &["CLUSTER", "SETSLOT", &slot, "NODE", to_id]);
     }
-    assert!(calls > 0);
-    assert_eq!(loaded(driver, 1).await.len(), 1);
-    // As it was before, or nearly.
-    cluster(&["rebalance", &address, "--cluster-threshold", "1"]).wait().unwrap();
+    works().await;
+}
+
+/// What a node of the cluster answers.
+fn at_node(address: &str, command: &[&str]) -> String {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let mut client = std::process::Command::new("redis-cli");
+    let answer = client.args(["-h", host, "-p", port]).args(command).output().unwrap().stdout;
+    String::from_utf8(answer).unwrap().trim().to_owned()
 }
 
 /// The ids and the addresses of the nodes that hold slots.

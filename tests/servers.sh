@@ -159,6 +159,9 @@ start_cluster() {
 
 case "${1:-start}" in
 start)
+    # What tests use besides.
+    need openssl openssl
+    need pkill procps
     mkdir -p "$data"
     chmod 755 "$data"
     start_postgres

@@ -55,8 +55,8 @@ pub async fn the_application_is_killed_a_hundred_times(kind: Kind) {
         }
     }
     let seen = format!("{requests} acknowledged requests around {KILLS} kills");
-    let lost = format!("nothing; {unanswered} requests were done and not answered");
-    report("the application is killed amid commits", kind, seen, lost, "at once");
+    let lost = format!("nothing ({unanswered} were done and not answered)");
+    report("the application is killed amid commits", kind, seen, lost, "when it was started");
 }
 
 /// Commits until it is killed.

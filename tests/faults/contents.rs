@@ -36,7 +36,7 @@ pub async fn an_item_is_no_json(kind: Kind) {
     assert_eq!(visitor.send("POST", "/count").await.body, "1");
     assert_eq!(visitor.set(1).await.status, 200);
     assert_eq!(visitor.get(1).await, [Some(1); 3]);
-    report("an item is no JSON", kind, "500 where it is read", "that item", "when it is set again");
+    report("an item is no JSON", kind, "500 where it is read", "that item", "when it was set anew");
 }
 
 pub async fn the_tables_are_gone(kind: Kind) {
@@ -120,6 +120,6 @@ pub async fn two_clocks_differ_by_a_minute(kind: Kind) {
     slow.advance(MINUTE);
     let late = visitor.at(&slow_instance).send("GET", "/get/1").await;
     assert_eq!(late.body, "None None None");
-    let seen = "sessions end up to a minute early or late";
-    report("two clocks differ by a minute", kind, seen, "nothing", "not needed");
+    let seen = "sessions end a minute early or late";
+    report("two clocks differ by a minute", kind, seen, "nothing", "all the time");
 }

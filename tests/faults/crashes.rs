@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::private::{Kind, Private, redis_cli};
+use crate::private::{Kind, Private};
 use crate::visitors::{Application, Load};
 use crate::{report, seconds};
 
@@ -22,19 +22,25 @@ pub async fn the_server_crashes_and_comes_back(kind: Kind) {
     tokio::task::block_in_place(|| server.kill());
     let dead = Instant::now();
     sleep(SECOND).await;
-    tokio::task::block_in_place(|| server.start_again());
+    tokio::task::block_in_place(|| {
+        server.start_again();
+        if kind == Kind::RedisCluster {
+            server.wait_for_cluster();
+        }
+    });
     let back = Instant::now();
     sleep(2 * SECOND).await;
     let seen = load.stop().await;
     assert!(seen.refused() > 0, "the fault was not noticed");
     let lost = seen.lost().await;
-    let late = |when: &Instant| kind == Kind::Redis && *when + EVERYSEC > killed && *when < dead;
+    let is_redis = matches!(kind, Kind::Redis | Kind::RedisCluster);
+    let late = |when: &Instant| is_redis && *when + EVERYSEC > killed && *when < dead;
     assert!(lost.iter().all(late), "{} acknowledged requests are lost", lost.len());
-    let what = match (kind, lost.len()) {
-        (Kind::Redis, lost) => format!("{lost} acknowledged requests of the last second"),
-        _ => "nothing".to_owned(),
+    let what = match is_redis {
+        true => format!("{} acknowledged requests of the last second", lost.len()),
+        false => "nothing".to_owned(),
     };
-    let again = seconds(seen.worked_again(back));
+    let again = format!("{} after it was back", seconds(seen.worked_again(back)));
     report("the server is killed and started again", kind, seen.seen(), what, again);
 }
 
@@ -52,7 +58,7 @@ pub async fn the_server_hangs_for_a_while(kind: Kind) {
     let seen = load.stop().await;
     let lost = seen.lost().await;
     assert!(lost.is_empty(), "{} acknowledged requests are lost", lost.len());
-    let again = seconds(seen.worked_again(back));
+    let again = format!("{} after it went on", seconds(seen.worked_again(back)));
     report("the server hangs for a while", kind, seen.seen(), "nothing", again);
 }
 
@@ -78,15 +84,9 @@ pub async fn a_primary_is_killed_and_its_replica_takes_over(kind: Kind) {
     // The first three are the primaries.
     tokio::task::block_in_place(|| server.kill_process(0));
     let dead = Instant::now();
-    let ports: Vec<_> = server.ports().skip(1).collect();
-    let is_whole = || {
-        ports.iter().all(|port| redis_cli(*port, &["CLUSTER", "INFO"]).contains("cluster_state:ok"))
-    };
     // At first the others have not noticed, so the state is looked at only after a while.
     sleep(SECOND).await;
-    while !tokio::task::block_in_place(is_whole) {
-        sleep(Duration::from_millis(50)).await;
-    }
+    tokio::task::block_in_place(|| server.wait_for_the_others());
     let replaced = Instant::now();
     sleep(3 * SECOND).await;
     let seen = load.stop().await;

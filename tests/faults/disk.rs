@@ -85,15 +85,15 @@ pub async fn the_disk_is_full(kind: Kind) {
     let seen = load.stop().await;
     let lost = seen.lost().await;
     assert!(lost.is_empty(), "{} acknowledged requests are lost", lost.len());
-    let again = seconds(seen.worked_again(room));
+    let again = format!("{} after there was room", seconds(seen.worked_again(room)));
     let first = seen.all.iter().flat_map(|history| &history.failures).min();
     let refused = match first {
         Some(first) => {
-            format!(", the first {} after it was full", seconds(first.duration_since(full)))
+            format!(", the first {} after the disk was full", seconds(first.duration_since(full)))
         }
         None => ": what the server had reserved was enough".to_owned(),
     };
-    report("the disk is full", kind, seen.seen() + &refused, "nothing", again);
+    report("no room is left", kind, seen.seen() + &refused, "nothing", again);
 }
 
 async fn the_memory_is_full(kind: Kind) {
@@ -122,6 +122,7 @@ async fn the_memory_is_full(kind: Kind) {
     assert!(seen.refused() > 0, "the fault was not noticed");
     let lost = seen.lost().await;
     assert!(lost.is_empty(), "{} acknowledged requests are lost", lost.len());
-    let again = seconds(seen.worked_again(room));
-    report("`maxmemory` is reached", kind, seen.seen() + "; reads go on", "nothing", again);
+    let again = format!("{} after there was room", seconds(seen.worked_again(room)));
+    let saw = format!("`maxmemory`: {}, and reads went on", seen.seen());
+    report("no room is left", kind, saw, "nothing", again);
 }

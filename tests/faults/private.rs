@@ -82,9 +82,18 @@ pub fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // The nodes of a cluster use one more, ten thousand above.
-        if port < 50_000 {
+        if port < 50_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
             return port;
         }
+    }
+}
+
+/// Waits until something is so, for a minute at the most.
+fn wait_until(is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it did not come to be");
+        sleep(Duration::from_millis(20));
     }
 }
 
@@ -290,19 +299,21 @@ impl Private {
 
     pub fn wait_for_cluster(&self) {
         for port in self.ports() {
-            while !redis_cli(port, &["CLUSTER", "INFO"]).contains("cluster_state:ok") {
-                sleep(Duration::from_millis(20));
-            }
+            wait_until(|| redis_cli(port, &["CLUSTER", "INFO"]).contains("cluster_state:ok"));
         }
         // The replicas follow their primaries.
         for port in self.ports() {
-            loop {
+            wait_until(|| {
                 let info = redis_cli(port, &["INFO", "replication"]);
-                if info.contains("role:master") || info.contains("master_link_status:up") {
-                    break;
-                }
-                sleep(Duration::from_millis(20));
-            }
+                info.contains("role:master") || info.contains("master_link_status:up")
+            });
+        }
+    }
+
+    /// Waits until all nodes but the first agree that the cluster is whole.
+    pub fn wait_for_the_others(&self) {
+        for port in self.ports().skip(1) {
+            wait_until(|| redis_cli(port, &["CLUSTER", "INFO"]).contains("cluster_state:ok"));
         }
     }
 

@@ -185,7 +185,10 @@ pub struct History {
     pub visitor: Visitor,
     /// By key: the number that was acknowledged last and when, and later ones that may be there as well.
     acknowledged: BTreeMap<String, (Vec<u32>, Instant)>,
-    pub counted: u32,
+    /// The last count, how many counts were acknowledged, and how many were not.
+    counted: u32,
+    counts: u32,
+    counts_refused: u32,
     pub refused: u32,
     pub longest: Duration,
     /// When each request began that was answered with 200.
@@ -224,6 +227,8 @@ impl History {
             visitor,
             acknowledged: BTreeMap::new(),
             counted: 0,
+            counts: 0,
+            counts_refused: 0,
             refused: 0,
             longest: Duration::ZERO,
             successes: Vec::new(),
@@ -252,11 +257,13 @@ impl History {
                     let count = seen.body.parse().unwrap();
                     assert!(count > history.counted, "nobody begins anew");
                     history.counted = count;
+                    history.counts += 1;
                 } else {
                     history.acknowledged.insert(key(n), (vec![n], Instant::now()));
                 }
             } else {
                 history.refused += 1;
+                history.counts_refused += u32::from(counts);
                 history.failures.push(begun);
                 if let Some((numbers, _)) = history.acknowledged.get_mut(&key(n)) {
                     numbers.push(n);
@@ -302,11 +309,15 @@ impl Histories {
         self.all.iter().map(first).max().unwrap()
     }
 
-    /// Checks that every request is there whole or not at all, and answers which acknowledged ones are
-    /// not.
+    /// Checks that every request is there whole or not at all, that none was done twice, and answers
+    /// which acknowledged ones are not there.
     pub async fn lost(&self) -> Vec<Instant> {
         let mut lost = Vec::new();
         for history in &self.all {
+            let count = history.visitor.send("POST", "/count").await;
+            let count: u32 = count.body.parse().unwrap_or_else(|_| panic!("{count:?}"));
+            let most = history.counts + history.counts_refused + 1;
+            assert!(count <= most, "a request was counted twice: {count} is more than {most}");
             for (numbers, when) in history.acknowledged.values() {
                 let [own, one, other] = history.visitor.get(numbers[0]).await;
                 assert_eq!(one, other, "half of a request is there");
