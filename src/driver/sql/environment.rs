@@ -48,7 +48,7 @@ impl Structure {
 /// What a structure is.
 pub(super) enum Kind {
     /// A table with these columns.
-    Table(&'static [Column]),
+    Table(Vec<Column>),
     /// An index of the table of this name.
     Index(String),
 }
@@ -63,7 +63,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    pub(super) const fn new(name: &'static str, of: &'static str, key: i64) -> Self {
+    pub(super) fn new(name: &'static str, of: &'static str, key: i64) -> Self {
         Self { name, of, key }
     }
 }

@@ -1,6 +1,6 @@
 //! Sessions in SQL databases. What they share stands here, once:
 //!
-//! - `statements`, `read`, `write`, `environment`: the calls, and their SQL;
+//! - `statements`, `structures`, `read`, `write`, `environment`: the calls, and their SQL;
 //! - `connection`, `call`: what a call needs of a database;
 //! - `statement`, `rows`, `error`: texts, columns and errors;
 //! - `server`: connections to a server, and the bounds of a call's time;
@@ -29,6 +29,7 @@ mod server;
 pub(super) mod sqlite;
 mod statement;
 mod statements;
+mod structures;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod url;
 mod write;
@@ -43,6 +44,7 @@ use error::{Failure, Report};
 use queue::{Queue, Unanswered};
 use read::ReadEnvironment;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-use server::{Server, Source, Storage};
+use server::{DEFAULT_CALL_TIMEOUT, Server, Settings, Source, Storage};
 use statement::{Dialect, Statement, Template};
 use statements::{EnvironmentStatements, OwnWords, Statements};
+use structures::{Type, Types};

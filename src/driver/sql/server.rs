@@ -8,19 +8,17 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use sqlx::error::DatabaseError;
-use sqlx::pool::PoolConnection;
-use sqlx::{Database, Pool};
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::{ConnectOptions, Database, Pool};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Connection, Failure, Outcome, Read, Report, Statements, Write};
+use super::url::{Scheme, at_least_one, try_connect, try_pool};
+use super::{Connection, EnvironmentName, Failure, Outcome, Read, Report, Statements, Write};
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture};
 
 /// How long a call may take, unless told otherwise.
 pub(super) const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How many connections a driver's own pool opens, unless told otherwise.
-pub(super) const DEFAULT_MAX_CONNECTIONS: u32 = 10;
 
 /// Where a driver's connections come from.
 #[derive(Clone)]
@@ -41,9 +39,26 @@ impl<P> fmt::Debug for Source<P> {
     }
 }
 
+/// The options of a connection to one kind of server.
+pub(super) type Options<S> =
+    <<<S as Server>::Database as Database>::Connection as sqlx::Connection>::Options;
+
 /// What is special to one kind of server.
 pub(super) trait Server: Send + Sync + 'static {
     type Database: Database<Connection: Connection>;
+
+    /// What its URLs look like.
+    const SCHEME: Scheme;
+
+    /// Where the database is, without user and password.
+    fn place(options: &Options<Self>) -> String;
+
+    /// Bounds what the server does for the connections of a driver's own pool.
+    fn bound(
+        options: Options<Self>,
+        pool: PoolOptions<Self::Database>,
+        call_timeout: Duration,
+    ) -> (Options<Self>, PoolOptions<Self::Database>);
 
     /// What may be said of an error of the server.
     fn report(error: &dyn DatabaseError) -> Report;
@@ -56,17 +71,93 @@ pub(super) trait Server: Send + Sync + 'static {
     fn is_goodbye(error: &dyn DatabaseError) -> bool;
 }
 
+/// What the builders of all servers set.
+pub(super) struct Settings<S: Server> {
+    source: Source<Pool<S::Database>>,
+    pub(super) environment: String,
+    pub(super) max_connections: u32,
+    pub(super) call_timeout: Duration,
+}
+
+impl<S: Server> Settings<S> {
+    pub(super) fn new(source: Source<Pool<S::Database>>) -> Self {
+        Self {
+            source,
+            environment: EnvironmentName::DEFAULT.to_owned(),
+            max_connections: 10,
+            call_timeout: DEFAULT_CALL_TIMEOUT,
+        }
+    }
+
+    /// Makes a first connection, which tells what is wrong with the URL.
+    pub(super) async fn open(&self, statements: Statements) -> Result<Storage<S>, DriverError> {
+        let limit = self.call_timeout;
+        let pool = match &self.source {
+            Source::Pool(pool) => {
+                let place = S::place(&pool.connect_options());
+                try_pool(pool, &place, S::SCHEME.server, limit, S::report).await?;
+                pool.clone()
+            }
+            Source::Url(url) => {
+                let options: Options<S> = S::SCHEME.parse(url)?;
+                let pool = PoolOptions::new()
+                    .max_connections(at_least_one(self.max_connections)?)
+                    .acquire_timeout(limit)
+                    // A connection that has gone stale is found out by `BEGIN`, and replaced.
+                    .test_before_acquire(false);
+                let (options, pool) = S::bound(options.disable_statement_logging(), pool, limit);
+                let place = S::place(&options);
+                try_connect(&options, &place, S::SCHEME.server, limit, S::report).await?;
+                pool.connect_lazy_with(options)
+            }
+        };
+        Ok(self.storage_in(pool, statements))
+    }
+
+    fn storage_in(&self, pool: Pool<S::Database>, statements: Statements) -> Storage<S> {
+        let place = S::place(&pool.connect_options());
+        Storage { place, statements, call_timeout: self.call_timeout, pool }
+    }
+}
+
+impl<S: Server> Clone for Settings<S> {
+    fn clone(&self) -> Self {
+        Self {
+            source: self.source.clone(),
+            environment: self.environment.clone(),
+            max_connections: self.max_connections,
+            call_timeout: self.call_timeout,
+        }
+    }
+}
+
+impl<S: Server> fmt::Debug for Settings<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("source", &self.source)
+            .field("environment", &self.environment)
+            .field("max_connections", &self.max_connections)
+            .field("call_timeout", &self.call_timeout)
+            .finish()
+    }
+}
+
 /// What the clones of a driver share.
 pub(super) struct Storage<S: Server> {
     /// For messages: where the database is, without user and password.
     pub(super) place: String,
-    pub(super) statements: Statements,
+    statements: Statements,
     /// How long a call may take, from asking for a connection to the last answer.
-    pub(super) call_timeout: Duration,
+    call_timeout: Duration,
     pub(super) pool: Pool<S::Database>,
 }
 
 impl<S: Server> Storage<S> {
+    /// In a pool of the application's, with the default settings.
+    pub(super) fn new(pool: Pool<S::Database>, statements: Statements) -> Self {
+        Settings::new(Source::Pool(pool.clone())).storage_in(pool, statements)
+    }
+
     pub(super) fn read<R: Read>(self: &Arc<Self>, call: R) -> DriverFuture<R::Answer> {
         let storage = self.clone();
         self.run(move |_, deadline| async move {

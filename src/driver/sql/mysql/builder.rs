@@ -1,59 +1,25 @@
-//! Settings of a driver, and opening its database.
+//! Settings of a driver.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, MySqlPool};
+use sqlx::MySqlPool;
 
 use super::statements::statements;
 use super::{MySql, MySqlDriver};
 use crate::driver::DriverError;
-use crate::driver::sql::server::{DEFAULT_CALL_TIMEOUT, DEFAULT_MAX_CONNECTIONS};
-use crate::driver::sql::url::{self, Scheme};
-use crate::driver::sql::{EnvironmentName, Source, Statements, Storage};
-
-/// What a URL may look like.
-const SCHEME: Scheme = Scheme {
-    names: &["mysql", "mariadb"],
-    server: "MariaDB or MySQL",
-    needs_database: true,
-    parameters: &[
-        "sslmode",
-        "ssl-mode",
-        "sslca",
-        "ssl-ca",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "charset",
-        "collation",
-        "statement-cache-capacity",
-        "socket",
-        "timezone",
-        "time-zone",
-    ],
-};
+use crate::driver::sql::{EnvironmentName, Settings, Source, Statements, url};
 
 /// Settings of a [`MySqlDriver`]; see [`MySqlDriver::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing is opened before `connect` is awaited"]
 pub struct MySqlDriverBuilder {
-    source: Source<MySqlPool>,
-    environment: String,
-    max_connections: u32,
-    call_timeout: Duration,
+    settings: Settings<MySql>,
 }
 
 impl MySqlDriverBuilder {
     pub(super) fn new(source: Source<MySqlPool>) -> Self {
-        Self {
-            source,
-            environment: EnvironmentName::DEFAULT.to_owned(),
-            max_connections: DEFAULT_MAX_CONNECTIONS,
-            call_timeout: DEFAULT_CALL_TIMEOUT,
-        }
+        Self { settings: Settings::new(source) }
     }
 
     /// The name of the environment, which prefixes its tables: 1 to 32 characters from
@@ -61,14 +27,14 @@ impl MySqlDriverBuilder {
     ///
     /// Environments of different names share a database and know nothing of each other.
     pub fn environment(mut self, name: impl Into<String>) -> Self {
-        self.environment = name.into();
+        self.settings.environment = name.into();
         self
     }
 
     /// How many connections there are at most, at least one, opened when they are needed. Default: 10.
     /// A pool of the application's keeps its own number.
     pub fn max_connections(mut self, connections: u32) -> Self {
-        self.max_connections = connections;
+        self.settings.max_connections = connections;
         self
     }
 
@@ -79,7 +45,7 @@ impl MySqlDriverBuilder {
     /// The connections of the driver's own pool are told as well, in whole seconds: that is how long a
     /// statement waits for a lock (`innodb_lock_wait_timeout`, `lock_wait_timeout`).
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = url::bounded(timeout);
+        self.settings.call_timeout = url::bounded(timeout);
         self
     }
 
@@ -94,50 +60,7 @@ impl MySqlDriverBuilder {
     /// answers at the host and port, [`Timeout`](crate::driver::DriverErrorKind::Timeout) when it
     /// does not answer in time. No text has the password in it.
     pub async fn connect(self) -> Result<MySqlDriver, DriverError> {
-        let statements = self.statements()?;
-        let (pool, place) = match self.source {
-            Source::Pool(pool) => {
-                let place = place(&pool.connect_options());
-                url::try_pool(
-                    &pool,
-                    &place,
-                    SCHEME.server,
-                    self.call_timeout,
-                    super::error::report,
-                )
-                .await?;
-                (pool, place)
-            }
-            Source::Url(url) => {
-                let options: MySqlConnectOptions = SCHEME.parse(&url)?;
-                let options = options.disable_statement_logging();
-                let place = place(&options);
-                url::try_connect(
-                    &options,
-                    &place,
-                    SCHEME.server,
-                    self.call_timeout,
-                    super::error::report,
-                )
-                .await?;
-                let wait = seconds(self.call_timeout);
-                let settings = format!(
-                    "SET SESSION innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"
-                );
-                let pool = MySqlPoolOptions::new()
-                    .max_connections(url::at_least_one(self.max_connections)?)
-                    .acquire_timeout(self.call_timeout)
-                    // A connection that has gone stale is found out by `BEGIN`, and replaced.
-                    .test_before_acquire(false)
-                    .after_connect(move |connection, _| {
-                        let settings = AssertSqlSafe(settings.clone());
-                        Box::pin(async move { connection.execute(settings).await.map(drop) })
-                    });
-                (pool.connect_lazy_with(options), place)
-            }
-        };
-        let storage = Storage { place, statements, call_timeout: self.call_timeout, pool };
-        Ok(MySqlDriver(Arc::new(storage)))
+        Ok(MySqlDriver(Arc::new(self.settings.open(self.statements()?).await?)))
     }
 
     /// The statements that [`create_environment`](crate::Driver::create_environment) runs, in
@@ -151,30 +74,8 @@ impl MySqlDriverBuilder {
         Ok(self.statements()?.environment.create_statements())
     }
 
-    fn statements(&self) -> Result<Statements, DriverError> {
-        let environment = EnvironmentName::new(&self.environment)?;
-        Ok(statements(&environment, seconds(self.call_timeout)))
+    pub(super) fn statements(&self) -> Result<Statements, DriverError> {
+        let environment = EnvironmentName::new(&self.settings.environment)?;
+        Ok(statements(&environment, self.settings.call_timeout))
     }
-}
-
-/// A driver in a pool of the application's, with the default settings.
-pub(super) fn driver_for(pool: MySqlPool) -> MySqlDriver {
-    let place = place(&pool.connect_options());
-    let statements = statements(&EnvironmentName::default(), seconds(DEFAULT_CALL_TIMEOUT));
-    let call_timeout = DEFAULT_CALL_TIMEOUT;
-    MySqlDriver(Arc::new(Storage::<MySql> { place, statements, call_timeout, pool }))
-}
-
-/// Where the database is, without user and password.
-fn place(options: &MySqlConnectOptions) -> String {
-    let database = options.get_database().unwrap_or_default();
-    match options.get_socket() {
-        Some(socket) => format!("mysql:{}/{database}", socket.display()),
-        None => format!("mysql://{}:{}/{database}", options.get_host(), options.get_port()),
-    }
-}
-
-/// A time as the server counts it: whole seconds, at least one.
-fn seconds(time: Duration) -> u64 {
-    time.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
 }

@@ -6,13 +6,18 @@ mod statements;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use builder::MySqlDriverBuilder;
-use sqlx::MySqlPool;
 use sqlx::error::DatabaseError;
-use sqlx::mysql::MySqlRow;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlRow};
+use sqlx::{AssertSqlSafe, Executor, MySqlPool};
 
-use super::{Report, Server, Source, Storage, connection_of_sqlx, sql_driver};
+use super::url::Scheme;
+use super::{
+    DEFAULT_CALL_TIMEOUT, EnvironmentName, Report, Server, Source, Storage, connection_of_sqlx,
+    sql_driver,
+};
 use crate::driver::DriverError;
 
 /// Keeps sessions in MariaDB or MySQL, which several machines may share.
@@ -89,7 +94,9 @@ impl MySqlDriver {
     /// Uses a pool that the application has, with the default settings. Its own time-outs should not be
     /// longer than the driver's 5 seconds; see [`builder_for`](Self::builder_for) for other settings.
     pub fn new(pool: MySqlPool) -> Self {
-        builder::driver_for(pool)
+        let name = EnvironmentName::default();
+        let statements = statements::statements(&name, DEFAULT_CALL_TIMEOUT);
+        Self(Arc::new(Storage::new(pool, statements)))
     }
 
     /// Connects with the default settings.
@@ -131,6 +138,51 @@ struct MySql;
 impl Server for MySql {
     type Database = sqlx::MySql;
 
+    const SCHEME: Scheme = Scheme {
+        names: &["mysql", "mariadb"],
+        server: "MariaDB or MySQL",
+        needs_database: true,
+        parameters: &[
+            "sslmode",
+            "ssl-mode",
+            "sslca",
+            "ssl-ca",
+            "sslcert",
+            "ssl-cert",
+            "sslkey",
+            "ssl-key",
+            "charset",
+            "collation",
+            "statement-cache-capacity",
+            "socket",
+            "timezone",
+            "time-zone",
+        ],
+    };
+
+    fn place(options: &MySqlConnectOptions) -> String {
+        let database = options.get_database().unwrap_or_default();
+        match options.get_socket() {
+            Some(socket) => format!("mysql:{}/{database}", socket.display()),
+            None => format!("mysql://{}:{}/{database}", options.get_host(), options.get_port()),
+        }
+    }
+
+    fn bound(
+        options: MySqlConnectOptions,
+        pool: MySqlPoolOptions,
+        call_timeout: Duration,
+    ) -> (MySqlConnectOptions, MySqlPoolOptions) {
+        let wait = seconds(call_timeout);
+        let settings =
+            format!("SET SESSION innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}");
+        let pool = pool.after_connect(move |connection, _| {
+            let settings = AssertSqlSafe(settings.clone());
+            Box::pin(async move { connection.execute(settings).await.map(drop) })
+        });
+        (options, pool)
+    }
+
     fn report(error: &dyn DatabaseError) -> Report {
         error::report(error)
     }
@@ -142,6 +194,11 @@ impl Server for MySql {
     fn is_goodbye(error: &dyn DatabaseError) -> bool {
         error::is_goodbye(error)
     }
+}
+
+/// A time as the server counts it: whole seconds, at least one.
+fn seconds(time: Duration) -> u64 {
+    time.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
 }
 
 connection_of_sqlx!(sqlx::MySqlConnection, MySqlRow);

@@ -1,8 +1,10 @@
 //! What MySQL and MariaDB say in their own words: what both of them understand.
 
+use std::time::Duration;
+
+use super::seconds;
 use crate::driver::sql::{
-    Column, Dialect, EnvironmentName, EnvironmentStatements, INSERT_VERSION, Kind, OwnWords,
-    Statements, Structure, Template,
+    Dialect, EnvironmentName, EnvironmentStatements, OwnWords, Statements, Template, Type, Types,
 };
 
 const MYSQL: Dialect = Dialect {
@@ -16,8 +18,9 @@ const MYSQL: Dialect = Dialect {
     or_replace: "ON DUPLICATE KEY UPDATE value = VALUES(value)",
 };
 
-/// `lock_wait` is how long a change of the structures waits for another, in seconds.
-pub(super) fn statements(environment: &EnvironmentName, lock_wait: u64) -> Statements {
+/// `call_timeout` is how long a change of the structures waits for another.
+pub(super) fn statements(environment: &EnvironmentName, call_timeout: Duration) -> Statements {
+    let lock_wait = seconds(call_timeout);
     let template = Template { dialect: &MYSQL, environment, schema: None };
     let fill = |text: &str| template.fill(text);
     let own = OwnWords {
@@ -48,7 +51,7 @@ pub(super) fn statements(environment: &EnvironmentName, lock_wait: u64) -> State
                     AND s.index_name IN ('{env}_sessions_expires', '{env}_sessions_principal')
                 ORDER BY 1",
             ),
-            structures: structures(&template),
+            structures: TYPES.structures(&template),
             // One statement, which the server carries through even if nobody waits for it.
             drops: vec![fill("DROP TABLE IF EXISTS {items}, {sessions}, {version}")],
             lock: Some(fill(&format!(
@@ -60,80 +63,18 @@ pub(super) fn statements(environment: &EnvironmentName, lock_wait: u64) -> State
     Statements::new(&template, own)
 }
 
-const SESSIONS: &[Column] = &[
-    Column::new("uid", "binary(16)", 1),
-    Column::new("key", "binary(32)", 0),
-    Column::new("previous_key", "binary(32)", 0),
-    Column::new("rotated", "bigint", 0),
-    Column::new("expires", "bigint", 0),
-    Column::new("ends", "bigint", 0),
-    Column::new("created", "bigint", 0),
-    Column::new("last_used", "bigint", 0),
-    Column::new("cookie_lifetime", "bigint", 0),
-    Column::new("principal", "longblob(4294967295)", 0),
-    Column::new("note", "longtext utf8mb4_bin", 0),
-];
-
-const ITEMS: &[Column] = &[
-    Column::new("uid", "binary(16)", 1),
-    Column::new("application", "varchar(255) ascii_bin", 2),
-    Column::new("item_key", "varbinary(255)", 3),
-    Column::new("value", "longtext utf8mb4_bin", 0),
-];
-
-const VERSION: &[Column] = &[Column::new("version", "bigint", 0)];
-
-/// Each statement is committed by itself, so one that is run a second time does no harm.
-fn structures(template: &Template<'_>) -> Vec<Structure> {
-    let structure = |suffix, kind, create: &[&str]| Structure::new(template, suffix, kind, create);
-    let sessions = || Kind::Index(format!("{}_sessions", template.environment));
-    vec![
-        structure(
-            "sessions",
-            Kind::Table(SESSIONS),
-            &[r#"CREATE TABLE IF NOT EXISTS {sessions} (
-                uid BINARY(16) NOT NULL PRIMARY KEY,
-                "key" BINARY(32) NOT NULL UNIQUE,
-                previous_key BINARY(32) UNIQUE,
-                rotated BIGINT,
-                expires BIGINT NOT NULL,
-                ends BIGINT NOT NULL,
-                created BIGINT NOT NULL,
-                last_used BIGINT NOT NULL,
-                cookie_lifetime BIGINT,
-                principal LONGBLOB,
-                note LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-            ) ENGINE = InnoDB"#],
-        ),
-        structure(
-            "items",
-            Kind::Table(ITEMS),
-            &[r#"CREATE TABLE IF NOT EXISTS {items} (
-                uid BINARY(16) NOT NULL,
-                application VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-                item_key VARBINARY(255) NOT NULL,
-                value LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-                PRIMARY KEY (uid, application, item_key),
-                FOREIGN KEY (uid) REFERENCES {sessions} (uid) ON DELETE CASCADE
-            ) ENGINE = InnoDB"#],
-        ),
-        structure(
-            "version",
-            Kind::Table(VERSION),
-            &[
-                "CREATE TABLE IF NOT EXISTS {version} (version BIGINT NOT NULL) ENGINE = InnoDB",
-                INSERT_VERSION,
-            ],
-        ),
-        structure(
-            "sessions_expires",
-            sessions(),
-            &[r#"CREATE INDEX "{env}_sessions_expires" ON {sessions} (expires)"#],
-        ),
-        structure(
-            "sessions_principal",
-            sessions(),
-            &[r#"CREATE INDEX "{env}_sessions_principal" ON {sessions} (principal(64))"#],
-        ),
-    ]
-}
+/// Collations that compare byte by byte still ignore spaces at the end, so what must not lies in bytes.
+const TYPES: Types = Types {
+    uid: Type("BINARY(16)", "binary(16)"),
+    key: Type("BINARY(32)", "binary(32)"),
+    number: Type("BIGINT", "bigint"),
+    principal: Type("LONGBLOB", "longblob(4294967295)"),
+    text: Type("LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "longtext utf8mb4_bin"),
+    application: Type(
+        "VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin",
+        "varchar(255) ascii_bin",
+    ),
+    item_key: Type("VARBINARY(255)", "varbinary(255)"),
+    table: [" ENGINE = InnoDB", " ENGINE = InnoDB"],
+    principal_index: "(principal(64))",
+};

@@ -1,65 +1,26 @@
-//! Settings of a driver, and opening its database.
+//! Settings of a driver.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::PgPool;
 
 use super::statements::statements;
 use super::{Postgres, PostgresDriver};
 use crate::driver::DriverError;
-use crate::driver::sql::server::{DEFAULT_CALL_TIMEOUT, DEFAULT_MAX_CONNECTIONS};
-use crate::driver::sql::url::{self, Scheme};
-use crate::driver::sql::{EnvironmentName, Source, Statements, Storage};
-
-/// What a URL may look like.
-const SCHEME: Scheme = Scheme {
-    names: &["postgres", "postgresql"],
-    server: "PostgreSQL",
-    needs_database: false,
-    parameters: &[
-        "sslmode",
-        "ssl-mode",
-        "sslrootcert",
-        "ssl-root-cert",
-        "ssl-ca",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "statement-cache-capacity",
-        "host",
-        "hostaddr",
-        "port",
-        "dbname",
-        "user",
-        "password",
-        "application_name",
-        "options",
-    ],
-};
+use crate::driver::sql::{EnvironmentName, Settings, Source, Statements, url};
 
 /// Settings of a [`PostgresDriver`]; see [`PostgresDriver::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing is opened before `connect` is awaited"]
 pub struct PostgresDriverBuilder {
-    source: Source<PgPool>,
-    environment: String,
+    settings: Settings<Postgres>,
     schema: Option<String>,
-    max_connections: u32,
-    call_timeout: Duration,
 }
 
 impl PostgresDriverBuilder {
     pub(super) fn new(source: Source<PgPool>) -> Self {
-        Self {
-            source,
-            environment: EnvironmentName::DEFAULT.to_owned(),
-            schema: None,
-            max_connections: DEFAULT_MAX_CONNECTIONS,
-            call_timeout: DEFAULT_CALL_TIMEOUT,
-        }
+        Self { settings: Settings::new(source), schema: None }
     }
 
     /// The name of the environment, which prefixes its tables: 1 to 32 characters from
@@ -67,7 +28,7 @@ impl PostgresDriverBuilder {
     ///
     /// Environments of different names share a database and know nothing of each other.
     pub fn environment(mut self, name: impl Into<String>) -> Self {
-        self.environment = name.into();
+        self.settings.environment = name.into();
         self
     }
 
@@ -81,7 +42,7 @@ impl PostgresDriverBuilder {
     /// How many connections there are at most, at least one, opened when they are needed. Default: 10.
     /// A pool of the application's keeps its own number.
     pub fn max_connections(mut self, connections: u32) -> Self {
-        self.max_connections = connections;
+        self.settings.max_connections = connections;
         self
     }
 
@@ -92,7 +53,7 @@ impl PostgresDriverBuilder {
     /// The server is told as well: each statement of a transaction is bounded by it
     /// (`statement_timeout`), and so are its pauses (`idle_in_transaction_session_timeout`).
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = url::bounded(timeout);
+        self.settings.call_timeout = url::bounded(timeout);
         self
     }
 
@@ -107,47 +68,7 @@ impl PostgresDriverBuilder {
     /// answers at the host and port, [`Timeout`](crate::driver::DriverErrorKind::Timeout) when it
     /// does not answer in time. No text has the password in it.
     pub async fn connect(self) -> Result<PostgresDriver, DriverError> {
-        let statements = self.statements()?;
-        let (pool, place) = match self.source {
-            Source::Pool(pool) => {
-                let place = place(&pool.connect_options());
-                url::try_pool(
-                    &pool,
-                    &place,
-                    SCHEME.server,
-                    self.call_timeout,
-                    super::error::report,
-                )
-                .await?;
-                (pool, place)
-            }
-            Source::Url(url) => {
-                let options: PgConnectOptions = SCHEME.parse(&url)?;
-                let mut options = options.disable_statement_logging();
-                let millis = self.call_timeout.as_millis().to_string();
-                if options.get_options().is_none() {
-                    // The bound of the calls that read, which have no transaction.
-                    options = options.options([("statement_timeout", millis)]);
-                }
-                let place = place(&options);
-                url::try_connect(
-                    &options,
-                    &place,
-                    SCHEME.server,
-                    self.call_timeout,
-                    super::error::report,
-                )
-                .await?;
-                let pool = PgPoolOptions::new()
-                    .max_connections(url::at_least_one(self.max_connections)?)
-                    .acquire_timeout(self.call_timeout)
-                    // A connection that has gone stale is found out by `BEGIN`, and replaced.
-                    .test_before_acquire(false);
-                (pool.connect_lazy_with(options), place)
-            }
-        };
-        let storage = Storage { place, statements, call_timeout: self.call_timeout, pool };
-        Ok(PostgresDriver(Arc::new(storage)))
+        Ok(PostgresDriver(Arc::new(self.settings.open(self.statements()?).await?)))
     }
 
     /// The statements that [`create_environment`](crate::Driver::create_environment) runs, in
@@ -161,25 +82,8 @@ impl PostgresDriverBuilder {
         Ok(self.statements()?.environment.create_statements())
     }
 
-    fn statements(&self) -> Result<Statements, DriverError> {
-        let environment = EnvironmentName::new(&self.environment)?;
-        Ok(statements(&environment, self.schema.as_deref(), self.call_timeout))
-    }
-}
-
-/// A driver in a pool of the application's, with the default settings.
-pub(super) fn driver_for(pool: PgPool) -> PostgresDriver {
-    let place = place(&pool.connect_options());
-    let statements = statements(&EnvironmentName::default(), None, DEFAULT_CALL_TIMEOUT);
-    let call_timeout = DEFAULT_CALL_TIMEOUT;
-    PostgresDriver(Arc::new(Storage::<Postgres> { place, statements, call_timeout, pool }))
-}
-
-/// Where the database is, without user and password.
-fn place(options: &PgConnectOptions) -> String {
-    let database = options.get_database().unwrap_or(options.get_username());
-    match options.get_socket() {
-        Some(socket) => format!("postgres:{}/{database}", socket.display()),
-        None => format!("postgres://{}:{}/{database}", options.get_host(), options.get_port()),
+    pub(super) fn statements(&self) -> Result<Statements, DriverError> {
+        let environment = EnvironmentName::new(&self.settings.environment)?;
+        Ok(statements(&environment, self.schema.as_deref(), self.settings.call_timeout))
     }
 }

@@ -6,13 +6,18 @@ mod statements;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use builder::PostgresDriverBuilder;
 use sqlx::PgPool;
 use sqlx::error::DatabaseError;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 
-use super::{Report, Server, Source, Storage, connection_of_sqlx, sql_driver};
+use super::url::Scheme;
+use super::{
+    DEFAULT_CALL_TIMEOUT, EnvironmentName, Report, Server, Source, Storage, connection_of_sqlx,
+    sql_driver,
+};
 use crate::driver::DriverError;
 
 /// Keeps sessions in PostgreSQL, which several machines may share. PostgreSQL 15 is what it is tested
@@ -86,7 +91,9 @@ impl PostgresDriver {
     /// Uses a pool that the application has, with the default settings. Its own time-outs should not be
     /// longer than the driver's 5 seconds; see [`builder_for`](Self::builder_for) for other settings.
     pub fn new(pool: PgPool) -> Self {
-        builder::driver_for(pool)
+        let name = EnvironmentName::default();
+        let statements = statements::statements(&name, None, DEFAULT_CALL_TIMEOUT);
+        Self(Arc::new(Storage::new(pool, statements)))
     }
 
     /// Connects with the default settings.
@@ -127,6 +134,53 @@ struct Postgres;
 
 impl Server for Postgres {
     type Database = sqlx::Postgres;
+
+    const SCHEME: Scheme = Scheme {
+        names: &["postgres", "postgresql"],
+        server: "PostgreSQL",
+        needs_database: false,
+        parameters: &[
+            "sslmode",
+            "ssl-mode",
+            "sslrootcert",
+            "ssl-root-cert",
+            "ssl-ca",
+            "sslcert",
+            "ssl-cert",
+            "sslkey",
+            "ssl-key",
+            "statement-cache-capacity",
+            "host",
+            "hostaddr",
+            "port",
+            "dbname",
+            "user",
+            "password",
+            "application_name",
+            "options",
+        ],
+    };
+
+    fn place(options: &PgConnectOptions) -> String {
+        let database = options.get_database().unwrap_or(options.get_username());
+        match options.get_socket() {
+            Some(socket) => format!("postgres:{}/{database}", socket.display()),
+            None => format!("postgres://{}:{}/{database}", options.get_host(), options.get_port()),
+        }
+    }
+
+    /// The bound of the calls that read, which have no transaction.
+    fn bound(
+        options: PgConnectOptions,
+        pool: PgPoolOptions,
+        call_timeout: Duration,
+    ) -> (PgConnectOptions, PgPoolOptions) {
+        let options = match options.get_options() {
+            Some(_) => options,
+            None => options.options([("statement_timeout", call_timeout.as_millis().to_string())]),
+        };
+        (options, pool)
+    }
 
     fn report(error: &dyn DatabaseError) -> Report {
         error::report(error)

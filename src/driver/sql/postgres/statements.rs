@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::driver::sql::{
-    Column, Dialect, EnvironmentName, EnvironmentStatements, INSERT_VERSION, Kind, OwnWords,
-    Statements, Structure, Template,
+    Dialect, EnvironmentName, EnvironmentStatements, OwnWords, Statements, Template, Type, Types,
 };
 
 const POSTGRES: Dialect = Dialect {
@@ -58,7 +57,7 @@ pub(super) fn statements(
                     '{{env}}_version', '{{env}}_sessions_expires', '{{env}}_sessions_principal')
                 ORDER BY c.oid, a.attnum"
             )),
-            structures: structures(&template),
+            structures: TYPES.structures(&template),
             drops: vec![fill("DROP TABLE IF EXISTS {items}, {sessions}, {version}")],
             // Ends with the transaction. The number is drawn from the name.
             lock: Some(fill(
@@ -71,76 +70,18 @@ pub(super) fn statements(
     Statements::new(&template, own)
 }
 
-const SESSIONS: &[Column] = &[
-    Column::new("uid", "uuid", 1),
-    Column::new("key", "bytea", 0),
-    Column::new("previous_key", "bytea", 0),
-    Column::new("rotated", "bigint", 0),
-    Column::new("expires", "bigint", 0),
-    Column::new("ends", "bigint", 0),
-    Column::new("created", "bigint", 0),
-    Column::new("last_used", "bigint", 0),
-    Column::new("cookie_lifetime", "bigint", 0),
-    Column::new("principal", "text", 0),
-    Column::new("note", "text", 0),
-];
-
-const ITEMS: &[Column] = &[
-    Column::new("uid", "uuid", 1),
-    Column::new("application", "text", 2),
-    Column::new("item_key", "bytea", 3),
-    Column::new("value", "text", 0),
-];
-
-const VERSION: &[Column] = &[Column::new("version", "bigint", 0)];
-
 /// A principal may be longer than a B-tree holds, so its index is a hash.
-fn structures(template: &Template<'_>) -> Vec<Structure> {
-    let structure = |suffix, kind, create: &[&str]| Structure::new(template, suffix, kind, create);
-    let sessions = || Kind::Index(format!("{}_sessions", template.environment));
-    vec![
-        structure(
-            "sessions",
-            Kind::Table(SESSIONS),
-            &[r#"CREATE TABLE {sessions} (
-                uid UUID NOT NULL PRIMARY KEY,
-                "key" BYTEA NOT NULL UNIQUE,
-                previous_key BYTEA UNIQUE,
-                rotated BIGINT,
-                expires BIGINT NOT NULL,
-                ends BIGINT NOT NULL,
-                created BIGINT NOT NULL,
-                last_used BIGINT NOT NULL,
-                cookie_lifetime BIGINT,
-                principal TEXT,
-                note TEXT
-            )"#],
-        ),
-        structure(
-            "items",
-            Kind::Table(ITEMS),
-            &[r#"CREATE TABLE {items} (
-                uid UUID NOT NULL REFERENCES {sessions} (uid) ON DELETE CASCADE,
-                application TEXT COLLATE "C" NOT NULL,
-                item_key BYTEA NOT NULL,
-                value TEXT NOT NULL,
-                PRIMARY KEY (uid, application, item_key)
-            )"#],
-        ),
-        structure(
-            "version",
-            Kind::Table(VERSION),
-            &["CREATE TABLE IF NOT EXISTS {version} (version BIGINT NOT NULL)", INSERT_VERSION],
-        ),
-        structure(
-            "sessions_expires",
-            sessions(),
-            &[r#"CREATE INDEX "{env}_sessions_expires" ON {sessions} (expires)"#],
-        ),
-        structure(
-            "sessions_principal",
-            sessions(),
-            &[r#"CREATE INDEX "{env}_sessions_principal" ON {sessions} USING hash (principal)"#],
-        ),
-    ]
-}
+const TYPES: Types = Types {
+    uid: Type("UUID", "uuid"),
+    key: BYTES,
+    number: Type("BIGINT", "bigint"),
+    principal: TEXT,
+    text: TEXT,
+    application: Type(r#"TEXT COLLATE "C""#, "text"),
+    item_key: BYTES,
+    table: ["", ""],
+    principal_index: "USING hash (principal)",
+};
+
+const BYTES: Type = Type("BYTEA", "bytea");
+const TEXT: Type = Type("TEXT", "text");
