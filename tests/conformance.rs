@@ -49,6 +49,7 @@ fn subject(name: &'static str, open: Open) -> Subject {
 }
 
 /// A driver on a server, in an environment of its own.
+#[allow(unused_macros, reason = "without a driver for a server there is none")]
 macro_rules! on_server {
     ($name:literal, $driver:path, $server:path) => {{
         use $driver as Driver;
