@@ -9,6 +9,7 @@ mod servers;
 
 use std::io::{BufRead, BufReader};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use libtest_mimic::Arguments;
 use redis::Value;
@@ -201,6 +202,23 @@ async fn two_environments_in_one_database_do_not_see_each_other(server: &Server)
     two.driver.remove_environment(OnMissing::Error).await.unwrap();
     assert_eq!(one.driver.environment().await.unwrap(), EnvironmentState::Complete);
     assert_eq!(loaded(&one.driver, 1).await[0].session, record);
+}
+
+// E3
+async fn no_time_is_too_long_or_too_short_to_be_set(server: &Server) {
+    for time in [Duration::ZERO, Duration::MAX] {
+        let name = servers::environment();
+        let builder = builder(server).environment(name).garbage_after(time).call_timeout(time);
+        if time == Duration::ZERO {
+            // What a millisecond is enough for is the machine's affair.
+            let _ = builder.connect().await;
+            continue;
+        }
+        let driver = builder.connect().await.unwrap();
+        driver.ensure_environment().await.unwrap();
+        created(&driver, 1).await;
+        driver.remove_environment(OnMissing::Error).await.unwrap();
+    }
 }
 
 // D4: never misread.
@@ -435,18 +453,24 @@ async fn a_cluster_spreads_sessions_over_all_of_its_nodes(server: &Server) {
 async fn a_slot_that_moves_to_another_node_is_followed(server: &Server) {
     let environment = Environment::new(server).await;
     let driver = &environment.driver;
-    let record = created(driver, 1).await;
-    let key = environment.key(1);
+    // No other test has a session in this slot.
+    let n = 200;
+    let key = environment.key(n);
     let primaries = primaries(server);
+    let slot = at_node(&primaries[0].1, &["CLUSTER", "KEYSLOT", &key]);
+    for (_, address) in &primaries {
+        // As a run that was stopped may have left it.
+        at_node(address, &["CLUSTER", "SETSLOT", &slot, "STABLE"]);
+    }
+    let record = created(driver, n).await;
     let holds = |address: &str| !at_node(address, &["GET", &key]).starts_with("MOVED");
     let (from, to): (Vec<_>, Vec<_>) = primaries.iter().partition(|(_, at)| holds(at));
     let ((from_id, from), (to_id, to)) = (from[0], to[0]);
-    let slot = at_node(from, &["CLUSTER", "KEYSLOT", &key]);
     let works = async || {
         let target = Target::Seen { session: record.session, key: record.key };
         let outcome = driver.commit(Commit::new(target, NOW)).await.unwrap();
         assert!(matches!(outcome, CommitOutcome::Done(_)), "{outcome:?}");
-        assert_eq!(loaded(driver, 1).await.len(), 1);
+        assert_eq!(loaded(driver, n).await.len(), 1);
     };
     at_node(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", from_id]);
     at_node(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", to_id]);
@@ -507,6 +531,7 @@ fn main() -> ExitCode {
         a_wrong_url_is_an_error_that_says_which_part_is_wrong,
         a_user_needs_the_keys_of_the_environment_and_the_named_commands,
         two_environments_in_one_database_do_not_see_each_other,
+        no_time_is_too_long_or_too_short_to_be_set,
         another_version_is_refused,
         a_removal_that_was_cut_short_is_carried_through,
         what_is_not_a_session_is_an_error_and_not_no_session,

@@ -49,9 +49,10 @@ impl RedisDriverBuilder {
     }
 
     /// How long a call may take, connecting again included, before it fails with
-    /// [`DriverErrorKind::Timeout`]. Default: 5 seconds; at least a millisecond.
+    /// [`DriverErrorKind::Timeout`]. Default: 5 seconds; at least a millisecond, at most 24 days.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = timeout.max(Duration::from_millis(1));
+        const MOST: Duration = Duration::from_millis(i32::MAX as u64);
+        self.call_timeout = timeout.clamp(Duration::from_millis(1), MOST);
         self
     }
 
