@@ -131,7 +131,11 @@ start_redis() {
     wait_for "Redis on port $REDIS_PORT" "$at/log" redis-cli -p "$REDIS_PORT" PING
 }
 
-is_ok() { redis-cli -p "$1" CLUSTER INFO 2>/dev/null | grep -q 'cluster_state:ok'; }
+# Whether a node knows a working cluster of three primaries with a replica each.
+is_ok() {
+    redis-cli -p "$1" CLUSTER INFO 2>/dev/null | grep -q 'cluster_state:ok' &&
+        [ "$(redis-cli -p "$1" CLUSTER NODES | grep -c ' \(myself,\)\?slave ')" = 3 ]
+}
 
 start_cluster() {
     local port log=$data/cluster-$CLUSTER_PORT/log addresses=()
@@ -148,7 +152,14 @@ start_cluster() {
             wait_for "node of the Redis Cluster on port $port" "$data/cluster-$port/log" \
                 redis-cli -p "$port" PING
         done
-        if [ "$(redis-cli -p "$CLUSTER_PORT" CLUSTER INFO | grep -c 'cluster_slots_assigned:16384')" = 0 ]; then
+        # What a start that was cut short has left cannot be completed, and nodes that were restarted need
+        # a moment to find each other.
+        for _ in $(seq 50); do is_ok "$CLUSTER_PORT" && break || sleep 0.1; done
+        if ! is_ok "$CLUSTER_PORT"; then
+            for port in $nodes; do
+                logged "$log" redis-cli -p "$port" FLUSHALL
+                logged "$log" redis-cli -p "$port" CLUSTER RESET HARD
+            done
             logged "$log" redis-cli --cluster create "${addresses[@]}" --cluster-replicas 1 --cluster-yes
         fi
     fi
