@@ -63,6 +63,9 @@ pub enum SessionError {
     /// The session's id was replaced by a fresh one: nothing was stored.
     #[error("the session id was replaced meanwhile; nothing was stored")]
     Rotated,
+    /// The principal has as many sessions as it may have: nothing was stored.
+    #[error("the principal has as many sessions as it may have; nothing was stored")]
+    TooManySessions,
     /// A hundred ids in a row were taken.
     #[error("no free session id was found in {} attempts", crate::manager::MAX_ATTEMPTS)]
     NoFreeId,
@@ -92,7 +95,7 @@ impl SessionError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Driver(_) | Self::Contended => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Ended | Self::Rotated => StatusCode::CONFLICT,
+            Self::Ended | Self::Rotated | Self::TooManySessions => StatusCode::CONFLICT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -146,24 +146,9 @@ async fn a_user_needs_the_keys_of_the_environment_and_the_named_commands(server:
     let keys = format!("~{name}:*");
     let mut rules = vec!["ACL", "SETUSER", &name, "on", ">right", &keys];
     rules.extend([
-        "+eval",
-        "+evalsha",
-        "+get",
-        "+set",
-        "+hget",
-        "+hgetall",
-        "+hset",
-        "+hdel",
-        "+del",
-        "+unlink",
-        "+exists",
-        "+pexpire",
-        "+pttl",
-        "+sadd",
-        "+srem",
-        "+smembers",
-        "+scan",
-        "+ping",
+        "+eval", "+evalsha", "+get", "+set", "+hget", "+hgetall", "+hset", "+hdel", "+del",
+        "+unlink", "+exists", "+pexpire", "+pttl", "+zadd", "+zrange", "+zrem", "+zscore", "+time",
+        "+scan", "+ping",
     ]);
     run(&rules).await;
     let mut url = url::Url::parse(&server.url()).unwrap();

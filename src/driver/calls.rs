@@ -1,5 +1,6 @@
 //! The arguments and answers of a driver's methods.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
@@ -91,6 +92,10 @@ pub struct Commit {
     pub changes: Vec<ApplicationChanges>,
     /// What to do with its record, after the items.
     pub session: SessionChange,
+    /// How many live sessions the principal that [`session`](Self::session) sets may have, this one
+    /// included. If others are as many, the answer is [`CommitOutcome::TooMany`]. Of commits at the
+    /// same time no more succeed than that.
+    pub max_sessions: Option<u32>,
     /// The bounds of an application's items.
     pub limits: Limits,
     /// The time of the call. A session is live when its `expires` is later.
@@ -104,8 +109,26 @@ impl Commit {
             target,
             changes: Vec::new(),
             session: SessionChange::default(),
+            max_sessions: None,
             limits: Limits::default(),
             now,
+        }
+    }
+
+    /// Whether the principal that it sets has as many live sessions beside `session` as
+    /// [`max_sessions`](Self::max_sessions) allows at most, given all of the principal's.
+    pub fn is_one_too_many(&self, theirs: &[SessionRecord], session: SessionRef) -> bool {
+        let is_other =
+            |record: &&SessionRecord| record.session != session && record.is_live(self.now);
+        let others = theirs.iter().filter(is_other).count();
+        self.capped().is_some_and(|(_, most)| others > most as usize)
+    }
+
+    /// The principal whose sessions are counted, and how many others there may be before this one.
+    pub(crate) fn capped(&self) -> Option<(&str, u32)> {
+        match (&self.session.principal, self.max_sessions) {
+            (Some(Some(principal)), Some(max)) => Some((principal, max.saturating_sub(1))),
+            _ => None,
         }
     }
 }
@@ -153,6 +176,8 @@ pub enum CommitOutcome {
     Rotated,
     /// A new key or reference is taken; nothing is stored. The caller draws another.
     Collision,
+    /// The principal has as many other sessions as [`Commit::max_sessions`]; nothing is stored.
+    TooMany,
 }
 
 /// The argument of [`Driver::replace_item`].
@@ -280,12 +305,45 @@ pub struct EndWhere {
     pub principal: String,
     /// The one that stays, if any.
     pub except: Option<SessionRef>,
+    /// How many of the newest stay, if any.
+    pub keep: Option<Keep>,
+}
+
+/// Which sessions [`Driver::end_where`] leaves to a principal that has many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Keep {
+    /// How many of those that are live, by the times at which their ids were drawn
+    /// ([`SessionRecord::id_drawn`]) and then by their references.
+    pub newest: u32,
+    /// The time of the call. Expired sessions stay for a cleanup.
+    pub now: Timestamp,
+}
+
+impl Keep {
+    /// Keeps the newest of those that are live at `now`.
+    pub fn new(newest: u32, now: Timestamp) -> Self {
+        Self { newest, now }
+    }
 }
 
 impl EndWhere {
     /// Removes all sessions of this principal.
     pub fn new(principal: String) -> Self {
-        Self { principal, except: None }
+        Self { principal, except: None, keep: None }
+    }
+
+    /// Which of the principal's sessions are removed, in the order of their references.
+    pub fn choose(&self, mut theirs: Vec<SessionRecord>) -> Vec<SessionRef> {
+        if let Some(Keep { newest, now }) = self.keep {
+            theirs.retain(|record| record.is_live(now));
+            theirs.sort_by_key(|record| Reverse((record.id_drawn(), record.session)));
+            theirs.drain(..theirs.len().min(newest as usize));
+        }
+        let mut chosen: Vec<_> = theirs.iter().map(|record| record.session).collect();
+        chosen.retain(|session| Some(*session) != self.except);
+        chosen.sort_unstable();
+        chosen
     }
 }
 

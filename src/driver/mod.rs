@@ -41,7 +41,7 @@ use std::sync::Arc;
 pub use self::redis::{RedisDriver, RedisDriverBuilder};
 pub use calls::{
     Cleanup, Commit, CommitOutcome, Create, CreateOutcome, Destroy, EndWhere, EnvironmentState,
-    Found, Inspect, List, Load, Locator, OnMissing, ReplaceItem, ReplaceOutcome, Target,
+    Found, Inspect, Keep, List, Load, Locator, OnMissing, ReplaceItem, ReplaceOutcome, Target,
 };
 pub use connect::{ConnectError, connect};
 pub use error::{DriverError, DriverErrorKind};
@@ -110,7 +110,8 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// The records of a principal's sessions that are not expired, the oldest first.
     fn list(&self, list: List) -> DriverFuture<Vec<SessionRecord>>;
 
-    /// Removes a principal's sessions, all but [`EndWhere::except`], and answers which existed.
+    /// Removes a principal's sessions, all but [`EndWhere::except`] and [`EndWhere::keep`], and answers
+    /// which existed.
     fn end_where(&self, end: EndWhere) -> DriverFuture<Vec<SessionRef>>;
 
     /// Removes sessions with `from` ≤ `expires` < `until` and their items, at most `limit`, and

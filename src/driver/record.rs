@@ -66,6 +66,11 @@ impl SessionRecord {
         self.expires > now
     }
 
+    /// When its present id was drawn: at the last rotation, as a login does one, else at its creation.
+    pub fn id_drawn(&self) -> Timestamp {
+        self.rotated.unwrap_or(self.created)
+    }
+
     /// How long the session has to live at `now`, until its absolute end.
     pub fn remaining(&self, now: Timestamp) -> Duration {
         self.ends.since(now)
@@ -85,6 +90,9 @@ pub struct SessionChange {
     pub ends: Option<Timestamp>,
     /// A new `last_used`.
     pub last_used: Option<Timestamp>,
+    /// An idle timeout: `expires` becomes so long after `last_used`, at most `ends`, both as they are
+    /// after the other changes.
+    pub idle: Option<Duration>,
     /// A new `cookie_lifetime`.
     pub cookie_lifetime: Option<Option<i64>>,
     /// A new `principal`.
@@ -101,11 +109,12 @@ impl SessionChange {
 
     /// Adds changes that come after these.
     pub(crate) fn follow(&mut self, later: Self) {
-        let Self { key, expires, ends, last_used, cookie_lifetime, principal, note } = later;
+        let Self { key, expires, ends, last_used, idle, cookie_lifetime, principal, note } = later;
         self.key = key.or(self.key);
         self.expires = expires.or(self.expires);
         self.ends = ends.or(self.ends);
         self.last_used = last_used.or(self.last_used);
+        self.idle = idle.or(self.idle);
         self.cookie_lifetime = cookie_lifetime.or(self.cookie_lifetime);
         self.principal = principal.or(self.principal.take());
         self.note = note.or(self.note.take());
@@ -124,10 +133,14 @@ impl SessionChange {
     /// Changes the record of a session that the same commit creates: its key is fresh already, so
     /// [`key`](Self::key) has no effect.
     pub fn apply_to_created(&self, record: &mut SessionRecord) {
-        let Self { key: _, expires, ends, last_used, cookie_lifetime, principal, note } = self;
+        let Self { key: _, expires, ends, last_used, idle, cookie_lifetime, principal, note } =
+            self;
         set(&mut record.expires, expires);
         set(&mut record.ends, ends);
         set(&mut record.last_used, last_used);
+        if let Some(idle) = idle {
+            record.expires = record.ends.min(record.last_used.saturating_add(*idle));
+        }
         set(&mut record.cookie_lifetime, cookie_lifetime);
         set(&mut record.principal, principal);
         set(&mut record.note, note);

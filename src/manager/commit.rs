@@ -66,12 +66,20 @@ impl SessionManager {
         let moved = session.ends.is_some();
         let outcome = self.call(|settings| {
             let limits = settings.limits;
-            settings.driver.commit(Commit { target, changes, session, limits, now })
+            settings.driver.commit(Commit {
+                target,
+                changes,
+                session,
+                max_sessions: None,
+                limits,
+                now,
+            })
         });
         match outcome.await? {
             CommitOutcome::Done(record) => self.done(record, fresh, presented, moved).await?,
             CommitOutcome::Collision => return Ok(false),
             CommitOutcome::Rotated => return Err(SessionError::Rotated),
+            CommitOutcome::TooMany => return Err(SessionError::TooManySessions),
             CommitOutcome::Gone => self.gone(stores)?,
         }
         Ok(true)
@@ -273,6 +281,7 @@ impl SessionManager {
                 target: Target::New(record),
                 changes: vec![changes],
                 session: SessionChange::default(),
+                max_sessions: None,
                 limits: settings.limits,
                 now,
             })
@@ -286,6 +295,7 @@ impl SessionManager {
             CommitOutcome::Collision => Ok(false),
             CommitOutcome::Gone => Err(SessionError::Ended),
             CommitOutcome::Rotated => Err(SessionError::Rotated),
+            CommitOutcome::TooMany => Err(SessionError::TooManySessions),
         }
     }
 }

@@ -219,6 +219,7 @@ impl SessionManager {
                 target: Target::Existing(locator),
                 changes: Vec::new(),
                 session: change,
+                max_sessions: None,
                 limits: settings.limits,
                 now,
             })

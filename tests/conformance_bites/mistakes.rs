@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use web_session::Timestamp;
 use web_session::driver::{
-    ApplicationName, CommitOutcome, CreateOutcome, Driver, DriverError, DriverErrorKind,
-    DriverFuture, Locator, OnMissing, ReplaceOutcome, SessionChange, SessionRecord, Target,
+    ApplicationName, CommitOutcome, CreateOutcome, Destroy, Driver, DriverError, DriverErrorKind,
+    DriverFuture, List, Locator, OnMissing, ReplaceOutcome, SessionChange, SessionRecord, Target,
 };
 
 use super::mutant::{Mutant, ready};
@@ -348,6 +348,46 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         mutant.end_where = |mutant, mut end| {
             end.except = None;
             mutant.inner.end_where(end)
+        };
+    }),
+    ("end_where keeps the oldest", |mutant| {
+        mutant.end_where = |mutant, mut end| {
+            if let Some(keep) = end.keep.take() {
+                let list = List::new(end.principal.clone(), keep.now);
+                let theirs = ready(mutant.inner.list(list)).unwrap_or_default();
+                let newest = theirs.into_iter().skip(keep.newest as usize);
+                let sessions = newest.map(|record| Locator::Ref(record.session)).collect();
+                return mutant.inner.destroy(Destroy::new(sessions));
+            }
+            mutant.inner.end_where(end)
+        };
+    }),
+    ("end_where keeps no one", |mutant| {
+        mutant.end_where = |mutant, mut end| {
+            end.keep = None;
+            mutant.inner.end_where(end)
+        };
+    }),
+    ("logins are not counted", |mutant| {
+        mutant.commit = |mutant, mut commit| {
+            commit.max_sessions = None;
+            DriverFuture::ready(mutant.write(commit))
+        };
+    }),
+    ("one login too many is done", |mutant| {
+        mutant.commit = |mutant, mut commit| {
+            commit.max_sessions = commit.max_sessions.map(|max| max + 1);
+            DriverFuture::ready(mutant.write(commit))
+        };
+    }),
+    ("an idle timeout is not heeded", |mutant| {
+        mutant.change = |change| change.idle = None;
+    }),
+    ("an idle timeout reaches beyond the end", |mutant| {
+        mutant.change = |change| {
+            if let (Some(idle), Some(used)) = (change.idle.take(), change.last_used) {
+                change.expires = Some(used.saturating_add(idle));
+            }
         };
     }),
     ("an environment that exists is made again", |mutant| {

@@ -117,6 +117,11 @@ impl Driver for Directory {
                 Ok(stored) => stored,
                 Err(refusal) => return Ok(refusal),
             };
+            let mut theirs = files.records()?;
+            theirs.retain(|record| Some(&record.principal) == commit.session.principal.as_ref());
+            if commit.is_one_too_many(&theirs, stored.record.session) {
+                return Ok(CommitOutcome::TooMany);
+            }
             stored.change(&commit)?;
             let claimed = match stored.was {
                 None => keys(&stored.record),
@@ -182,10 +187,9 @@ impl Driver for Directory {
     fn end_where(&self, end: EndWhere) -> DriverFuture<Vec<SessionRef>> {
         self.with_sessions(move |files| {
             let mut records = files.records()?;
-            records.retain(|record| {
-                record.principal.as_ref() == Some(&end.principal)
-                    && Some(record.session) != end.except
-            });
+            records.retain(|record| record.principal.as_ref() == Some(&end.principal));
+            let chosen = end.choose(records.clone());
+            records.retain(|record| chosen.contains(&record.session));
             records.iter().map(|record| files.remove(record)).collect()
         })
     }

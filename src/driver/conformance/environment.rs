@@ -81,7 +81,7 @@ async fn without_an_environment_every_call_is_an_error(driver: &dyn Driver) {
         driver.destroy(Destroy { sessions: vec![session] }).await.err(),
         driver.inspect(Inspect { session }).await.err(),
         driver.list(List { principal: principal.clone(), now: NOW }).await.err(),
-        driver.end_where(EndWhere { principal, except: None }).await.err(),
+        driver.end_where(EndWhere::new(principal)).await.err(),
         driver.cleanup(Cleanup { from: at(0), until: at(1), limit: 1 }).await.err(),
     ];
     for (call, error) in errors.into_iter().enumerate() {

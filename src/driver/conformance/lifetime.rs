@@ -1,9 +1,11 @@
 //! Expiry and cleanup.
 
+use std::time::Duration;
+
 use super::list_cases;
 use super::setup::*;
 use crate::clock::Timestamp;
-use crate::driver::{Cleanup, CommitOutcome, Driver, Locator, SessionRecord};
+use crate::driver::{Cleanup, Commit, CommitOutcome, Driver, Locator, SessionRecord};
 
 list_cases! {
     "D7" a_session_is_live_until_the_millisecond_before_its_expiry,
@@ -14,6 +16,9 @@ list_cases! {
     "M16" cleanup_removes_the_items_too,
     "M16" cleanup_of_an_empty_or_reversed_range_removes_nothing,
     "M16" cleanup_compares_times_as_numbers,
+    "T1" an_idle_timeout_counts_from_the_last_use_and_not_beyond_the_end,
+    "T1" an_idle_timeout_follows_a_new_end,
+    "T1" a_touch_revives_nothing,
     "M17" a_session_whose_expiry_was_moved_is_cleaned_up_by_the_new_one,
 }
 
@@ -132,4 +137,59 @@ async fn a_session_whose_expiry_was_moved_is_cleaned_up_by_the_new_one(driver: &
     assert_eq!(exist(driver, &[longer.clone(), shorter]).await, [true, false]);
     let longer = Locator::Key(longer.key);
     assert_eq!(load(driver, vec![longer]).await.len(), 1);
+}
+
+/// The session is used at `now`, with an idle timeout in milliseconds.
+fn touch(record: &SessionRecord, now: i64, idle: u64) -> Commit {
+    let mut touch = commit(seen(record), Vec::new());
+    touch.now = at(now);
+    touch.session.last_used = Some(at(now));
+    touch.session.idle = Some(Duration::from_millis(idle));
+    touch
+}
+
+async fn an_idle_timeout_counts_from_the_last_use_and_not_beyond_the_end(driver: &dyn Driver) {
+    let record = create(driver).await;
+    let touched = done(driver, touch(&record, 10, 100)).await;
+    let mut expected = record.clone();
+    (expected.last_used, expected.expires) = (at(10), at(110));
+    assert_eq!(touched, expected);
+    assert_eq!(stored(driver, &record).await, Some(expected.clone()));
+
+    let late = done(driver, touch(&record, 109, LIFE as u64)).await;
+    (expected.last_used, expected.expires) = (at(109), at(LIFE));
+    assert_eq!(late, expected);
+    assert_eq!(
+        cleanup(driver, at(LIFE), at(LIFE + 1)).await,
+        1,
+        "the expiry is found by a cleanup"
+    );
+
+    // A session that never ends: no millisecond is lost on the way.
+    let mut endless = fresh_record();
+    (endless.ends, endless.expires) = (Timestamp::from_millis(i64::MAX), at(LIFE));
+    store(driver, &endless).await;
+    let touched = done(driver, touch(&endless, 1, 1 << 50)).await;
+    assert_eq!(touched.expires, at(1).saturating_add(Duration::from_millis(1 << 50)));
+}
+
+async fn an_idle_timeout_follows_a_new_end(driver: &dyn Driver) {
+    let record = create(driver).await;
+    for (ends, expires) in [(50, 50), (900, 110)] {
+        let mut touch = touch(&record, 10, 100);
+        touch.session.ends = Some(at(ends));
+        let touched = done(driver, touch).await;
+        assert_eq!((touched.ends, touched.expires), (at(ends), at(expires)));
+    }
+}
+
+async fn a_touch_revives_nothing(driver: &dyn Driver) {
+    let record = create(driver).await;
+    let mut ended = commit(seen(&record), Vec::new());
+    ended.session = set_expires(at(5));
+    done(driver, ended).await;
+    refused(driver, touch(&record, 5, 100), CommitOutcome::Gone).await;
+    assert_eq!(stored(driver, &record).await.unwrap().expires, at(5));
+    // A reader that saw the session before its end was moved does not move it back.
+    assert_eq!(done(driver, touch(&record, 4, 100)).await.expires, at(5));
 }

@@ -3,7 +3,9 @@
 use super::list_cases;
 use super::setup::*;
 use crate::clock::Timestamp;
-use crate::driver::{Driver, EndWhere, List, SessionRecord};
+use crate::driver::{
+    Commit, CommitOutcome, Driver, EndWhere, Keep, List, Locator, SessionRecord, Target,
+};
 use crate::id::SessionRef;
 
 list_cases! {
@@ -11,6 +13,10 @@ list_cases! {
     "T3" principals_are_compared_byte_by_byte,
     "T3" a_principal_set_by_a_commit_is_listed,
     "T3" all_sessions_of_a_principal_are_ended_but_one,
+    "T3" only_the_newest_sessions_of_a_principal_are_kept,
+    "T3" a_login_beyond_the_most_sessions_changes_nothing,
+    "T3" only_other_live_sessions_count_towards_the_most,
+    "T3" of_simultaneous_logins_no_more_than_the_most_are_done,
 }
 
 async fn store_of(driver: &dyn Driver, principal: &str, created: Timestamp) -> SessionRecord {
@@ -26,8 +32,10 @@ async fn list(driver: &dyn Driver, principal: &str, now: Timestamp) -> Vec<Sessi
 }
 
 async fn end(driver: &dyn Driver, principal: &str, except: Option<SessionRef>) -> Vec<SessionRef> {
-    let mut ended =
-        driver.end_where(EndWhere { principal: principal.to_owned(), except }).await.unwrap();
+    let mut ended = driver
+        .end_where(EndWhere { principal: principal.to_owned(), except, keep: None })
+        .await
+        .unwrap();
     ended.sort();
     ended
 }
@@ -82,4 +90,97 @@ async fn all_sessions_of_a_principal_are_ended_but_one(driver: &dyn Driver) {
     for left in [bob, nobody] {
         assert_eq!(stored(driver, &left).await, Some(left));
     }
+}
+
+async fn only_the_newest_sessions_of_a_principal_are_kept(driver: &dyn Driver) {
+    let oldest = store_of(driver, "ada", at(-9)).await;
+    let older = store_of(driver, "ada", at(-8)).await;
+    let young = store_of(driver, "ada", at(-1)).await;
+    let mut expired = fresh_record();
+    (expired.principal, expired.expires) = (Some("ada".to_owned()), NOW);
+    store(driver, &expired).await;
+    store_of(driver, "bob", at(-20)).await;
+    // A login draws a fresh id, and that is what makes a session new.
+    let oldest = done(driver, rotate(&oldest, fresh_key())).await;
+    let keep = |newest| {
+        driver.end_where(EndWhere { keep: Some(Keep { newest, now: NOW }), ..all_of("ada") })
+    };
+    assert!(keep(3).await.unwrap().is_empty());
+    assert_eq!(keep(2).await.unwrap(), [older.session]);
+    assert_eq!(list(driver, "ada", NOW).await, [oldest.clone(), young.clone()]);
+    assert_eq!(keep(1).await.unwrap(), [young.session]);
+    assert_eq!(list(driver, "ada", NOW).await, [oldest]);
+    assert_eq!(stored(driver, &expired).await, Some(expired), "left for a cleanup");
+    assert_eq!(list(driver, "bob", NOW).await.len(), 1);
+}
+
+fn all_of(principal: &str) -> EndWhere {
+    EndWhere::new(principal.to_owned())
+}
+
+/// A login of "ada" that allows her two sessions.
+fn login(target: Target) -> Commit {
+    let mut login = commit(target, vec![changes(&[("a", Some("1"))])]);
+    login.session.principal = Some(Some("ada".to_owned()));
+    login.max_sessions = Some(2);
+    login
+}
+
+async fn a_login_beyond_the_most_sessions_changes_nothing(driver: &dyn Driver) {
+    let one = store_of(driver, "ada", NOW).await;
+    let two = create(driver).await;
+    done(driver, login(seen(&two))).await;
+    let (three, fresh) = (create(driver).await, fresh_record());
+    let mut rotation = login(seen(&three));
+    rotation.session.key = Some(fresh_key());
+    for login in [rotation, login(Target::New(fresh.clone()))] {
+        refused(driver, login, CommitOutcome::TooMany).await;
+    }
+    assert_eq!(stored(driver, &fresh).await, None);
+    assert_eq!(load_key(driver, three.key).await.map(|found| found.session), Some(three.clone()));
+    assert!(shop_items(driver, &three).await.is_empty());
+    assert_eq!(list(driver, "ada", NOW).await.len(), 2);
+    destroy(driver, vec![Locator::Ref(one.session)]).await;
+    done(driver, login(seen(&three))).await;
+}
+
+async fn only_other_live_sessions_count_towards_the_most(driver: &dyn Driver) {
+    for principal in ["ada", "bob", "bob", "Ada"] {
+        store_of(driver, principal, NOW).await;
+    }
+    let mut expired = fresh_record();
+    (expired.principal, expired.expires) = (Some("ada".to_owned()), NOW);
+    store(driver, &expired).await;
+    let own = create(driver).await;
+    for _ in 0..2 {
+        done(driver, login(seen(&own))).await;
+    }
+    refused(driver, login(Target::New(fresh_record())), CommitOutcome::TooMany).await;
+    // Who is logged in as another, or not at all, is not counted.
+    let mut logout = write(&own, &[]);
+    logout.session.principal = Some(None);
+    done(driver, logout).await;
+    let mut unlimited = login(Target::New(fresh_record()));
+    unlimited.max_sessions = None;
+    for _ in 0..2 {
+        done(driver, unlimited.clone()).await;
+        unlimited.target = Target::New(fresh_record());
+    }
+}
+
+async fn of_simultaneous_logins_no_more_than_the_most_are_done(driver: &dyn Driver) {
+    let mut logins = Vec::new();
+    for n in 0..64 {
+        let target = match n % 2 {
+            0 => seen(&create(driver).await),
+            _ => Target::New(fresh_record()),
+        };
+        logins.push(driver.commit(login(target)));
+    }
+    let outcomes = at_once(logins).await;
+    let done = outcomes.iter().filter(|outcome| matches!(outcome, CommitOutcome::Done(_)));
+    assert_eq!(done.count(), 2);
+    let refused = outcomes.iter().filter(|outcome| **outcome == CommitOutcome::TooMany);
+    assert_eq!(refused.count(), 62);
+    assert_eq!(list(driver, "ada", NOW).await.len(), 2);
 }

@@ -67,6 +67,7 @@ pub(super) fn commit(target: Target, changes: Vec<ApplicationChanges>) -> Commit
         target,
         changes,
         session: SessionChange::default(),
+        max_sessions: None,
         limits: Limits::default(),
         now: NOW,
     }

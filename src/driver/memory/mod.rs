@@ -104,9 +104,8 @@ impl Driver for MemoryDriver {
 
     fn end_where(&self, end: EndWhere) -> DriverFuture<Vec<SessionRef>> {
         let answer = self.0.check().map(|_| {
-            let theirs = self.0.of_principal(&end.principal);
-            let ended = theirs.iter().map(|record| record.session);
-            self.0.end_all(ended.filter(|session| Some(*session) != end.except), |record| {
+            let chosen = end.choose(self.0.of_principal(&end.principal));
+            self.0.end_all(chosen, |record| {
                 record.principal.as_deref() == Some(end.principal.as_str())
             })
         });
@@ -177,6 +176,7 @@ mod tests {
             target: Target::New(session(n)),
             changes: Vec::new(),
             session: SessionChange::default(),
+            max_sessions: None,
             limits: Limits::default(),
             now: NOW,
         });

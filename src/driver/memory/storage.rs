@@ -1,5 +1,6 @@
 //! The maps, and the calls on them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +24,10 @@ pub(super) struct Storage {
     by_key: DashMap<SessionKey, Arc<Session>>,
     pub(super) by_ref: DashMap<SessionRef, Arc<Session>>,
     expiry: ExpiryIndex,
+    by_principal: DashMap<String, BTreeSet<SessionRef>>,
+    /// Held by a commit that may be one session too many for a principal, from counting the others
+    /// to its end. Taken before the locks of sessions.
+    logins: Mutex<()>,
     /// How often the environment was removed and made: it exists while this is even. A session that
     /// was published while this changed may have been overlooked by the removal.
     generation: AtomicU64,
@@ -165,6 +170,7 @@ impl Storage {
             return Ok(CreateOutcome::Collision);
         }
         self.expiry.insert(expires, reference);
+        self.list_under(state.record.principal.as_deref(), reference);
         if self.generation.load(Ordering::SeqCst) != generation {
             self.end(&mut state);
             return Err(missing());
@@ -183,12 +189,32 @@ impl Storage {
         }
     }
 
+    fn list_under(&self, principal: Option<&str>, session: SessionRef) {
+        if let Some(principal) = principal {
+            self.by_principal.entry(principal.to_owned()).or_default().insert(session);
+        }
+    }
+
+    fn unlist(&self, principal: Option<&str>, session: SessionRef) {
+        let Some(principal) = principal else { return };
+        if let Entry::Occupied(mut theirs) = self.by_principal.entry(principal.to_owned()) {
+            theirs.get_mut().remove(&session);
+            if theirs.get().is_empty() {
+                theirs.remove();
+            }
+        }
+    }
+
     fn create(
         &self,
         mut record: SessionRecord,
         commit: &Commit,
         generation: u64,
+        theirs: &[SessionRecord],
     ) -> Result<CommitOutcome, DriverError> {
+        if commit.is_one_too_many(theirs, record.session) {
+            return Ok(CommitOutcome::TooMany);
+        }
         commit.session.apply_to_created(&mut record);
         let mut state = State::new(record.clone());
         let changed = state.changed(&commit.changes, &commit.limits)?;
@@ -205,7 +231,11 @@ impl Storage {
         session: &Arc<Session>,
         state: &mut State,
         commit: &Commit,
+        theirs: &[SessionRecord],
     ) -> Result<CommitOutcome, DriverError> {
+        if commit.is_one_too_many(theirs, state.record.session) {
+            return Ok(CommitOutcome::TooMany);
+        }
         let changed = state.changed(&commit.changes, &commit.limits)?;
         let mut record = state.record.clone();
         commit.session.apply(&mut record, commit.now);
@@ -221,6 +251,10 @@ impl Storage {
             self.expiry.remove(state.record.expires, record.session);
             self.expiry.insert(record.expires, record.session);
         }
+        if record.principal != state.record.principal {
+            self.unlist(state.record.principal.as_deref(), record.session);
+            self.list_under(record.principal.as_deref(), record.session);
+        }
         state.put(changed);
         state.record = record.clone();
         Ok(CommitOutcome::Done(record))
@@ -229,8 +263,13 @@ impl Storage {
     pub(super) fn commit(&self, commit: &Commit) -> Result<CommitOutcome, DriverError> {
         let generation = self.check()?;
         let now = commit.now;
+        let capped = commit.capped().map(|(principal, _)| (self.logins.lock(), principal));
+        let theirs = match &capped {
+            Some((_, principal)) => self.of_principal(principal),
+            None => Vec::new(),
+        };
         match &commit.target {
-            Target::New(record) => self.create(record.clone(), commit, generation),
+            Target::New(record) => self.create(record.clone(), commit, generation, &theirs),
             Target::Seen { session: reference, key } => {
                 let Some(session) = self.find(&Locator::Ref(*reference)) else {
                     return Ok(CommitOutcome::Gone);
@@ -242,7 +281,7 @@ impl Storage {
                 if commit.session.key.is_some() && state.record.key != *key {
                     return Ok(CommitOutcome::Rotated);
                 }
-                self.apply(&session, &mut state, commit)
+                self.apply(&session, &mut state, commit, &theirs)
             }
             Target::Existing(locator) => {
                 let Some(session) = self.find(locator) else {
@@ -253,21 +292,21 @@ impl Storage {
                 if state.ended || retired {
                     return Ok(CommitOutcome::Gone);
                 }
-                self.apply(&session, &mut state, commit)
+                self.apply(&session, &mut state, commit, &theirs)
             }
             Target::Presented { key, retired_after, otherwise } => {
                 if let Some(session) = self.find(&Locator::Key(*key)) {
                     let mut state = session.0.lock();
                     let live = !state.ended && state.record.is_live(now);
                     if live && state.record.key == *key {
-                        return self.apply(&session, &mut state, commit);
+                        return self.apply(&session, &mut state, commit, &theirs);
                     }
                     if live && state.record.rotated.is_some_and(|at| at > *retired_after) {
                         return Ok(CommitOutcome::Rotated);
                     }
                 }
                 match otherwise {
-                    Some(record) => self.create(record.clone(), commit, generation),
+                    Some(record) => self.create(record.clone(), commit, generation, &theirs),
                     None => Ok(CommitOutcome::Gone),
                 }
             }
@@ -305,6 +344,7 @@ impl Storage {
         }
         self.by_ref.remove(&record.session);
         self.expiry.remove(record.expires, record.session);
+        self.unlist(record.principal.as_deref(), record.session);
         record.session
     }
 
@@ -323,17 +363,16 @@ impl Storage {
         references.into_iter().filter_map(end).collect()
     }
 
+    /// The records of a principal's sessions, the oldest first.
     pub(super) fn of_principal(&self, principal: &str) -> Vec<SessionRecord> {
-        // Sessions are locked one by one after the walk over the map has ended.
-        let sessions: Vec<_> = self.by_ref.iter().map(|entry| entry.value().clone()).collect();
-        let mut records: Vec<_> = sessions
-            .iter()
-            .filter_map(|session| {
-                let state = session.0.lock();
-                let theirs = state.record.principal.as_deref() == Some(principal);
-                (theirs && !state.ended).then(|| state.record.clone())
-            })
-            .collect();
+        // Sessions are locked one by one after the lock of the index was let go.
+        let theirs = self.by_principal.get(principal).map(|theirs| theirs.clone());
+        let record = |reference| {
+            self.with_current(&Locator::Ref(reference), |state| state.record.clone())
+                .filter(|record| record.principal.as_deref() == Some(principal))
+        };
+        let mut records: Vec<_> =
+            theirs.unwrap_or_default().into_iter().filter_map(record).collect();
         records.sort_by_key(|record| (record.created, record.session));
         records
     }

@@ -21,10 +21,15 @@ pub(super) enum Answer {
     Done,
     Taken,
     Rotated,
+    /// A principal has as many sessions as it may have.
+    Full(Vec<Member>),
     Conflict(Option<Arc<str>>),
     /// There is or would be too much: how many items, all bytes, the longest text.
     Totals(i64, i64, i64),
 }
+
+/// A session in the index of a principal: its uid, when it was added, and for how many milliseconds.
+pub(super) type Member = (String, String, i64);
 
 impl Answer {
     pub(super) fn read(value: Value) -> Result<Self, DriverError> {
@@ -43,6 +48,7 @@ impl Answer {
             },
             "taken" => Self::Taken,
             "rotated" => Self::Rotated,
+            "full" => Self::Full(from_redis_value(next(&mut parts)?).map_err(|_| corrupt())?),
             "conflict" => Self::Conflict(match next(&mut parts)? {
                 Value::Nil => None,
                 value => Some(text(value)?.into()),

@@ -90,8 +90,8 @@ use crate::id::SessionRef;
 /// # Permissions
 ///
 /// An ACL user needs the keys `<environment>:*` and the commands `EVAL`, `EVALSHA`, `GET`, `SET`, `HGET`,
-/// `HGETALL`, `HSET`, `HDEL`, `DEL`, `UNLINK`, `EXISTS`, `PEXPIRE`, `PTTL`, `SADD`, `SREM`, `SMEMBERS`, `SCAN`, `PING`
-/// and, in a cluster, `CLUSTER SLOTS`. `INFO` is used if it is allowed.
+/// `HGETALL`, `HSET`, `HDEL`, `DEL`, `UNLINK`, `EXISTS`, `PEXPIRE`, `PTTL`, `ZADD`, `ZRANGE`, `ZREM`, `ZSCORE`,
+/// `TIME`, `SCAN`, `PING` and, in a cluster, `CLUSTER SLOTS`. `INFO` is used if it is allowed.
 ///
 /// # Cancel safety
 ///

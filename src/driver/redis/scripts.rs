@@ -45,4 +45,5 @@ script!(REPLACE, Once, "session.lua", "replace.lua");
 script!(END, Once, "session.lua", "end.lua");
 script!(ALIAS, Once, "alias.lua");
 script!(ADD, Repeatable, "add.lua");
+script!(DROP, Repeatable, "drop.lua");
 script!(SWAP, Once, "swap.lua");

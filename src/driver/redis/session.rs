@@ -1,6 +1,5 @@
 //! The calls on sessions.
 
-use std::collections::HashMap;
 use std::future::Future;
 
 use futures_util::future::try_join_all;
@@ -16,6 +15,15 @@ use crate::driver::{
     List, Load, Locator, ReplaceItem, ReplaceOutcome, SessionChange, SessionRecord, Target,
 };
 use crate::id::{SessionKey, SessionRef};
+
+/// Whether a session could be stored.
+enum Stored {
+    Done,
+    /// Its key or reference is taken.
+    Taken,
+    /// Its principal has as many others as it may have.
+    TooMany,
+}
 
 impl Storage {
     pub(super) async fn load(&self, load: Load) -> Result<Vec<Found>, DriverError> {
@@ -73,9 +81,10 @@ impl Storage {
     }
 
     pub(super) async fn create(&self, create: Create) -> Result<CreateOutcome, DriverError> {
-        Ok(match self.store(&create.session, create.session.created, Vec::new()).await? {
-            true => CreateOutcome::Done,
-            false => CreateOutcome::Collision,
+        let record = &create.session;
+        Ok(match self.store(record, record.created, Vec::new(), None).await? {
+            Stored::Done => CreateOutcome::Done,
+            Stored::Taken | Stored::TooMany => CreateOutcome::Collision,
         })
     }
 
@@ -114,39 +123,42 @@ impl Storage {
         commit.session.apply_to_created(&mut record);
         let mut items = Vec::new();
         for changes in &commit.changes {
-            // As they would be afterwards: each key once, and the removed ones left out.
-            let stored: HashMap<_, _> = changes
-                .items
-                .iter()
-                .filter_map(|(key, value)| Some((key, value.as_ref()?)))
-                .collect();
-            commit.limits.check(stored.iter().map(|(key, value)| (key.len(), value.len())))?;
             let prefix = prefix(&changes.application);
-            items.extend(stored.into_iter().map(|(key, value)| {
+            let stored =
+                changes.items.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+            commit.limits.check(stored.clone().map(|(key, value)| (key.len(), value.len())))?;
+            items.extend(stored.map(|(key, value)| {
                 (format!("{prefix}{key}").into_bytes(), value.as_bytes().to_vec())
             }));
         }
-        Ok(match self.store(&record, commit.now, items).await? {
-            true => CommitOutcome::Done(record),
-            false => CommitOutcome::Collision,
+        let most = commit.capped().map(|(_, most)| most);
+        Ok(match self.store(&record, commit.now, items, most).await? {
+            Stored::Done => CommitOutcome::Done(record),
+            Stored::Taken => CommitOutcome::Collision,
+            Stored::TooMany => CommitOutcome::TooMany,
         })
     }
 
-    /// Stores a session, unless its key or reference is taken. What points to it comes first.
+    /// Stores a session, unless its key or reference is taken or its principal has more than `most`
+    /// others. What points to it comes first.
     async fn store(
         &self,
         record: &SessionRecord,
         now: Timestamp,
         items: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<bool, DriverError> {
+        most: Option<u32>,
+    ) -> Result<Stored, DriverError> {
         self.expect_environment().await?;
         let (key, uid) = (home(&record.key), uid(&record.session));
         let ttl = self.ttl(record.ends, now);
         if !self.refer(&uid, &key, ttl).await? {
-            return Ok(false);
+            return Ok(Stored::Taken);
         }
-        if let Some(principal) = &record.principal {
-            self.add_to_principal(principal, &uid, ttl).await?;
+        if let Some(principal) = &record.principal
+            && !self.add_to_principal(principal, &uid, ttl, most, now).await?
+        {
+            self.tidy(vec![unlink(&self.keys.reference(&uid))]).await;
+            return Ok(Stored::TooMany);
         }
         let mut pairs = fields(record);
         pairs.extend(items);
@@ -161,7 +173,7 @@ impl Storage {
         arguments.extend(pairs.into_iter().flat_map(|(field, value)| [field, value]));
         for _ in 0..2 {
             match self.run(&CREATE, &self.keys.session(&key), &arguments).await? {
-                Answer::Done => return Ok(true),
+                Answer::Done => return Ok(Stored::Done),
                 Answer::Elsewhere(home) if self.remove_dead_alias(&record.key, &home).await? => {}
                 Answer::Elsewhere(_) | Answer::Taken => break,
                 _ => return Err(unexpected()),
@@ -170,7 +182,7 @@ impl Storage {
         if self.uid_at(&key).await?.as_deref() != Some(&uid) {
             self.tidy(vec![unlink(&self.keys.reference(&uid))]).await;
         }
-        Ok(false)
+        Ok(Stored::Taken)
     }
 
     /// Notes where the session of a reference is going to lie. `false` if there is such a session.
@@ -227,8 +239,10 @@ impl Storage {
             {
                 return Ok(Some(CommitOutcome::Rotated));
             }
-            if !self.prepare(&place, &record, commit).await? {
-                return Ok(Some(CommitOutcome::Collision));
+            match self.prepare(&place, &record, commit).await? {
+                Stored::Done => {}
+                Stored::Taken => return Ok(Some(CommitOutcome::Collision)),
+                Stored::TooMany => return Ok(Some(CommitOutcome::TooMany)),
             }
         }
         let answer = self.run_on(&COMMIT, &mut place, &arguments(self, commit)).await;
@@ -247,13 +261,13 @@ impl Storage {
         }
     }
 
-    /// Makes what will point to a session once the commit is done. `false` if its new key is taken.
+    /// Makes what will point to a session once the commit is done.
     async fn prepare(
         &self,
         place: &Place,
         record: &SessionRecord,
         commit: &Commit,
-    ) -> Result<bool, DriverError> {
+    ) -> Result<Stored, DriverError> {
         let change = &commit.session;
         let uid = uid(&record.session);
         let ends = change.ends.map_or(record.ends, |ends| ends.max(record.ends));
@@ -261,7 +275,7 @@ impl Storage {
         if let Some(key) = &change.key
             && !self.alias(key, &place.home, ttl).await?
         {
-            return Ok(false);
+            return Ok(Stored::Taken);
         }
         if change.ends.is_some() {
             let aliases = [Some(record.key), record.previous_key].into_iter().flatten();
@@ -274,10 +288,15 @@ impl Storage {
             }
         }
         let principal = change.principal.as_ref().unwrap_or(&record.principal);
-        if let Some(principal) = principal {
-            self.add_to_principal(principal, &uid, ttl).await?;
+        let most = commit.capped().map(|(_, most)| most);
+        if let Some(principal) = principal
+            && !self.add_to_principal(principal, &uid, ttl, most, commit.now).await?
+        {
+            let aliases = change.key.iter().map(|key| unlink(&self.keys.session(&home(key))));
+            self.tidy(aliases.collect()).await;
+            return Ok(Stored::TooMany);
         }
-        Ok(true)
+        Ok(Stored::Done)
     }
 
     /// Lets a new key lead to the session. `false` if it is taken.
@@ -356,8 +375,11 @@ impl Storage {
     pub(super) async fn end_where(&self, end: EndWhere) -> Result<Vec<SessionRef>, DriverError> {
         self.expect_environment().await?;
         let mut places = self.places_of_principal(&end.principal).await?;
-        let except = end.except.as_ref().map(uid);
-        places.retain(|place| Some(&place.uid) != except.as_ref());
+        let records = places.iter_mut().map(|place| self.inspect_at(place));
+        let mut records: Vec<_> = try_join_all(records).await?.into_iter().flatten().collect();
+        records.retain(|record| record.principal.as_ref() == Some(&end.principal));
+        let chosen: Vec<_> = end.choose(records).iter().map(uid).collect();
+        places.retain(|place| chosen.contains(&place.uid));
         let condition = [b"principal".to_vec(), end.principal.clone().into_bytes()];
         let ends = places.into_iter().map(|place| self.end(place, &condition));
         self.all(ends).await
@@ -366,7 +388,8 @@ impl Storage {
     /// Where the sessions lie that are said to be a principal's.
     async fn places_of_principal(&self, principal: &str) -> Result<Vec<Place>, DriverError> {
         let set = self.keys.principal(principal);
-        let members = self.send(redis::cmd("SMEMBERS").arg(&set), Effect::Repeatable).await?;
+        let members =
+            self.send(redis::cmd("ZRANGE").arg(&set).arg(0).arg(-1), Effect::Repeatable).await?;
         let members: Vec<String> =
             redis::from_redis_value(members).map_err(|error| self.error(error.into()))?;
         let places = try_join_all(members.iter().map(|uid| self.place_of(uid))).await?;
@@ -429,6 +452,12 @@ fn arguments(storage: &Storage, commit: &Commit) -> Vec<Vec<u8>> {
         commit.session.key.as_ref().map(home).unwrap_or_default().into_bytes(),
         storage.garbage_millis().to_string().into_bytes(),
         LONGEST.to_string().into_bytes(),
+        commit
+            .session
+            .idle
+            .map(|idle| idle.as_millis().to_string())
+            .unwrap_or_default()
+            .into_bytes(),
     ];
     all.extend(limits(&commit.limits));
     let fields = changed_fields(&commit.session);
@@ -453,10 +482,9 @@ fn arguments(storage: &Storage, commit: &Commit) -> Vec<Vec<u8>> {
     all
 }
 
-/// The fields that a commit changes, the key apart; `None` removes one.
+/// The fields that a commit changes, apart from the key and what an idle timeout does; `None` removes one.
 fn changed_fields(change: &SessionChange) -> Vec<(&'static str, Option<String>)> {
-    let SessionChange { key: _, expires, ends, last_used, cookie_lifetime, principal, note } =
-        change;
+    let SessionChange { expires, ends, last_used, cookie_lifetime, principal, note, .. } = change;
     let time = |time: &Option<Timestamp>| time.map(|time| Some(time.as_millis().to_string()));
     let fields = [
         ("exp", time(expires)),

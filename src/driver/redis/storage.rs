@@ -4,18 +4,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value, from_redis_value};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::answer::{Answer, unexpected};
+use super::answer::{Answer, Member, unexpected};
 use super::cleanup::Progress;
 use super::error::redact;
 use super::keys::{Home, Keys, home, uid};
 use super::link::{Effect, Link};
-use super::scripts::{ADD, END, LOAD, Script};
+use super::scripts::{ADD, DROP, END, LOAD, Script};
 use crate::clock::Timestamp;
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Limits, Locator, SessionRecord};
 use crate::id::SessionRef;
@@ -241,15 +241,51 @@ impl Storage {
         self.tidy(tidy).await;
     }
 
-    /// Adds a session to those of its principal.
+    /// Adds a session to those of its principal. `false` if there are more than `most` others.
     pub(super) async fn add_to_principal(
         &self,
         principal: &str,
         uid: &str,
         ttl: i64,
-    ) -> Result<(), DriverError> {
+        most: Option<u32>,
+        now: Timestamp,
+    ) -> Result<bool, DriverError> {
         let ttl = ttl.to_string();
-        self.run(&ADD, &self.keys.principal(principal), &[uid, &ttl]).await.map(drop)
+        let most = most.map(|most| most.to_string()).unwrap_or_default();
+        let set = self.keys.principal(principal);
+        loop {
+            let others = match self.run(&ADD, &set, &[uid, &ttl, &most]).await? {
+                Answer::Done => return Ok(true),
+                Answer::Full(others) => others,
+                _ => return Err(unexpected()),
+            };
+            let dropped = others.iter().map(|other| self.drop_if_dead(principal, other, now));
+            if !try_join_all(dropped).await?.contains(&true) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Takes a session out of those of a principal to which it does not belong. Whether it did not.
+    async fn drop_if_dead(
+        &self,
+        principal: &str,
+        (uid, added, age): &Member,
+        now: Timestamp,
+    ) -> Result<bool, DriverError> {
+        let record = match self.place_of(uid).await? {
+            Some(mut place) => self.inspect_at(&mut place).await?,
+            None => None,
+        };
+        let dead = match record.filter(|record| record.principal.as_deref() == Some(principal)) {
+            Some(record) => !record.is_live(now),
+            // Its commit may be under way, for as long as a call may take.
+            None => i128::from(*age) > 2 * self.call_timeout.as_millis() as i128,
+        };
+        if dead {
+            self.run(&DROP, &self.keys.principal(principal), &[uid, added]).await?;
+        }
+        Ok(dead)
     }
 
     /// How long Redis keeps what belongs to a session that ends then, in milliseconds.
@@ -271,7 +307,7 @@ pub(super) fn unlink(key: &str) -> Cmd {
 
 /// Takes a session out of those of a principal.
 pub(super) fn remove(set: &str, uid: &str) -> Cmd {
-    let mut command = redis::cmd("SREM");
+    let mut command = redis::cmd("ZREM");
     command.arg(set).arg(uid);
     command
 }

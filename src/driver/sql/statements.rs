@@ -15,6 +15,8 @@ pub(super) struct Statements {
     pub(super) lock_presented: Statement,
     pub(super) lock_named: Statement,
     pub(super) lock_principals: Statement,
+    pub(super) lock_logins: Statement,
+    pub(super) others: Statement,
     pub(super) list: Statement,
     pub(super) item: Statement,
     pub(super) totals: Statement,
@@ -81,7 +83,13 @@ impl Statements {
                 WHERE s."key" IN (?, ?, ?, ?) OR s.uid IN (?, ?, ?, ?) ORDER BY s.uid{lock}"#,
             ),
             lock_principals: fill(
-                "SELECT s.uid FROM {sessions} s WHERE s.principal = ? ORDER BY s.uid{lock}",
+                "SELECT {record} FROM {sessions} s WHERE s.principal = ? ORDER BY s.uid{lock}",
+            ),
+            // The one row of the environment stands for all logins whose number is limited.
+            lock_logins: fill("SELECT s.version FROM {version} s{lock}"),
+            others: fill(
+                "SELECT CAST(count(*) AS {integer}) FROM {sessions} s
+                WHERE s.principal = ? AND s.expires > ? AND s.uid <> ?",
             ),
             list: fill(
                 "SELECT {record} FROM {sessions} s

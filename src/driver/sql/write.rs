@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Outcome::{Keep, Undo};
 use super::rows::{NAMED_AT_ONCE, named, record, record_values, session as session_of, size};
-use super::{Connection, Failure, Outcome, Row, Statement, Statements, Value, Write};
+use super::{Connection, Failure, Outcome, Row, Statements, Value, Write};
 use crate::clock::Timestamp;
 use crate::driver::{
     ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, Create, CreateOutcome,
@@ -36,6 +36,9 @@ impl Write for Commit {
         db: &mut C,
         sql: &Statements,
     ) -> Result<Outcome<CommitOutcome>, Failure> {
+        if self.capped().is_some() {
+            db.fetch_optional(&sql.lock_logins, &[], |_| Ok(())).await?;
+        }
         let found = match &self.target {
             Target::New(record) => return self.create(db, sql, record).await,
             Target::Existing(locator) => current(db, sql, locator).await?,
@@ -75,6 +78,9 @@ impl Commit {
     ) -> Result<Outcome<CommitOutcome>, Failure> {
         let mut record = record.clone();
         self.session.apply_to_created(&mut record);
+        if self.counts_too_many(db, sql, record.session).await? {
+            return Ok(Undo(CommitOutcome::TooMany));
+        }
         if !insert(db, sql, &record).await? {
             return Ok(Undo(CommitOutcome::Collision));
         }
@@ -88,6 +94,9 @@ impl Commit {
         sql: &Statements,
         mut record: SessionRecord,
     ) -> Result<Outcome<CommitOutcome>, Failure> {
+        if self.counts_too_many(db, sql, record.session).await? {
+            return Ok(Undo(CommitOutcome::TooMany));
+        }
         self.store_items(db, sql, record.session).await?;
         if let Some(key) = self.session.key {
             let key = Value::from(&key);
@@ -104,6 +113,22 @@ impl Commit {
             }
         }
         Ok(Keep(CommitOutcome::Done(record)))
+    }
+
+    /// Whether the principal has as many other sessions as it may have.
+    async fn counts_too_many<C: Connection>(
+        &self,
+        db: &mut C,
+        sql: &Statements,
+        session: SessionRef,
+    ) -> Result<bool, Failure> {
+        let Some((principal, most)) = self.capped() else {
+            return Ok(false);
+        };
+        let values =
+            [Value::Text(Some(principal)), self.now.as_millis().into(), Value::from(&session)];
+        let others = db.fetch_optional(&sql.others, &values, |row: &C::Row| row.number(0)).await?;
+        Ok(others.unwrap_or_default() > i64::from(most))
     }
 
     async fn store_items<C: Connection>(
@@ -183,7 +208,9 @@ impl Write for Destroy {
         for sessions in self.sessions.chunks(NAMED_AT_ONCE) {
             let (keys, references) = named(sessions);
             let values: Vec<_> = keys.into_iter().chain(references).collect();
-            ended.extend(delete(db, sql, &sql.lock_named, &values, None).await?);
+            let found = db.fetch_all(&sql.lock_named, &values, session_of).await?;
+            delete(db, sql, &found).await?;
+            ended.extend(found);
         }
         Ok(Keep(ended))
     }
@@ -198,7 +225,10 @@ impl Write for EndWhere {
         sql: &Statements,
     ) -> Result<Outcome<Vec<SessionRef>>, Failure> {
         let principal = [Value::Text(Some(&self.principal))];
-        Ok(Keep(delete(db, sql, &sql.lock_principals, &principal, self.except).await?))
+        let theirs = db.fetch_all(&sql.lock_principals, &principal, record).await?;
+        let chosen = self.choose(theirs);
+        delete(db, sql, &chosen).await?;
+        Ok(Keep(chosen))
     }
 }
 
@@ -325,20 +355,16 @@ async fn check<C: Connection>(
     Ok(limits.check_totals(count, bytes, longest)?)
 }
 
-/// Removes the sessions that `lock` finds, all but `except`, with their items.
+/// Removes sessions that are locked, with their items.
 async fn delete<C: Connection>(
     db: &mut C,
     sql: &Statements,
-    lock: &Statement,
-    values: &[Value<'_>],
-    except: Option<SessionRef>,
-) -> Result<Vec<SessionRef>, Failure> {
-    let mut found = db.fetch_all(lock, values, session_of).await?;
-    found.retain(|session| Some(*session) != except);
-    for session in &found {
+    sessions: &[SessionRef],
+) -> Result<(), Failure> {
+    for session in sessions {
         db.execute(&sql.delete, &[session.into()]).await?;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// A row was not written, for which only a change of the tables from outside can be the cause.

@@ -1,5 +1,5 @@
--- ARGV: key, uid, target, now, retired after, new key or '', garbage time, longest time, most items,
--- most bytes, longest text; how many fields, each as name, whether it is kept, value; how many
+-- ARGV: key, uid, target, now, retired after, new key or '', garbage time, longest time, idle
+-- time or '', most items, most bytes, longest text; how many fields, each as name, whether it is kept, value; how many
 -- applications, each as prefix, whether it is emptied, whether an item is stored, how many items, each as
 -- key, whether it is kept, value.
 -- Answers {'done', record}, {'none'}, {'rotated'}, {'totals', ...} if there would be too much.
@@ -30,7 +30,7 @@ local function change(field, kept, value)
   stored[field] = kept and value or nil
 end
 
-local at = 12
+local at = 13
 if new_key ~= '' then
   change('prev', true, stored.key)
   change('key', true, new_key)
@@ -41,6 +41,11 @@ at = at + 1
 for _ = 1, fields do
   change(ARGV[at], ARGV[at + 1] == '1', ARGV[at + 2])
   at = at + 3
+end
+if ARGV[9] ~= '' then
+  local expires = tonumber(stored.use) + tonumber(ARGV[9])
+  local is_sooner = expires < tonumber(stored['end'])
+  change('exp', true, is_sooner and string.format('%.0f', expires) or stored['end'])
 end
 local applications = tonumber(ARGV[at])
 at = at + 1
@@ -65,7 +70,7 @@ for _ = 1, applications do
   end
   if stores then
     local sums = totals(prefix)
-    if exceeds(sums, ARGV[9], ARGV[10], ARGV[11]) then
+    if exceeds(sums, ARGV[10], ARGV[11], ARGV[12]) then
       return sums
     end
   end

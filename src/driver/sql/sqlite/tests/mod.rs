@@ -79,6 +79,7 @@ fn commit(target: Target, changes: Vec<ApplicationChanges>) -> Commit {
         target,
         changes,
         session: SessionChange::default(),
+        max_sessions: None,
         limits: Limits::default(),
         now: NOW,
     }

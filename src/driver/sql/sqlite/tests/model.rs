@@ -1,6 +1,7 @@
 //! Whatever is called, the answers are those of the memory driver.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
@@ -10,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::driver::{
-    Cleanup, Destroy, DriverError, DriverErrorKind, EndWhere, Inspect, List, MemoryDriver,
+    Cleanup, Destroy, DriverError, DriverErrorKind, EndWhere, Inspect, Keep, List, MemoryDriver,
     ReplaceItem,
 };
 
@@ -23,7 +24,7 @@ enum Call {
     Load(Vec<Locator>),
     Inspect(Locator),
     List(String, Timestamp),
-    EndWhere(String, Option<SessionRef>),
+    EndWhere(EndWhere),
     Cleanup(Timestamp, Timestamp),
 }
 
@@ -77,9 +78,11 @@ fn changes() -> impl Strategy<Value = Vec<ApplicationChanges>> {
 
 fn session_changes() -> impl Strategy<Value = SessionChange> {
     let principal = option::of(option::of(principals()));
-    let times = (option::of(times()), option::of(times()));
-    (option::of(keys()), times, principal).prop_map(|(key, (expires, last_used), principal)| {
-        SessionChange { key, expires, last_used, principal, ..SessionChange::default() }
+    let times = (option::of(times()), option::of(times()), option::of(0..5_u64));
+    let all = (option::of(keys()), times, principal);
+    all.prop_map(|(key, (expires, last_used, idle), principal)| {
+        let idle = idle.map(Duration::from_millis);
+        SessionChange { key, expires, last_used, idle, principal, ..SessionChange::default() }
     })
 }
 
@@ -98,11 +101,13 @@ fn targets() -> impl Strategy<Value = Target> {
 const LIMITS: Limits = Limits { value_bytes: 1, items: 2, application_bytes: 4 };
 
 fn calls() -> impl Strategy<Value = Call> {
-    let commit = (targets(), changes(), session_changes(), times()).prop_map(
-        |(target, changes, session, now)| {
-            Box::new(Commit { target, changes, session, limits: LIMITS, now })
+    let most = option::of(1..3_u32);
+    let commit = (targets(), changes(), session_changes(), most, times()).prop_map(
+        |(target, changes, session, max_sessions, now)| {
+            Box::new(Commit { target, changes, session, max_sessions, limits: LIMITS, now })
         },
     );
+    let keep = option::of((0..3_u32, times()).prop_map(|(newest, now)| Keep { newest, now }));
     let replace = (references(), texts(), option::of(texts()), texts(), times());
     let replace = replace.prop_map(|(session, key, expected, value, now)| ReplaceItem {
         session,
@@ -121,7 +126,9 @@ fn calls() -> impl Strategy<Value = Call> {
         2 => vec(locators(), 0..5).prop_map(Call::Load),
         1 => locators().prop_map(Call::Inspect),
         1 => (principals(), times()).prop_map(|(who, now)| Call::List(who, now)),
-        1 => (principals(), option::of(references())).prop_map(|(who, but)| Call::EndWhere(who, but)),
+        1 => (principals(), option::of(references()), keep).prop_map(|(principal, except, keep)| {
+            Call::EndWhere(EndWhere { principal, except, keep })
+        }),
         1 => (times(), times()).prop_map(|(from, until)| Call::Cleanup(from, until)),
     ]
 }
@@ -140,9 +147,7 @@ async fn answer(driver: &dyn Driver, call: Call) -> String {
         }
         Call::Inspect(session) => show(driver.inspect(Inspect { session }).await),
         Call::List(principal, now) => show(driver.list(List { principal, now }).await),
-        Call::EndWhere(principal, except) => {
-            show(sorted(driver.end_where(EndWhere { principal, except }).await))
-        }
+        Call::EndWhere(end) => show(sorted(driver.end_where(end).await)),
         Call::Cleanup(from, until) => {
             let limit = 100;
             show(driver.cleanup(Cleanup { from, until, limit }).await)
