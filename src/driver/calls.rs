@@ -305,6 +305,8 @@ pub struct EndWhere {
     pub principal: String,
     /// The one that stays, if any.
     pub except: Option<SessionRef>,
+    /// The only one that is removed, if it is the principal's; all are if this is not given.
+    pub only: Option<SessionRef>,
     /// How many of the newest stay, if any.
     pub keep: Option<Keep>,
 }
@@ -330,7 +332,7 @@ impl Keep {
 impl EndWhere {
     /// Removes all sessions of this principal.
     pub fn new(principal: String) -> Self {
-        Self { principal, except: None, keep: None }
+        Self { principal, except: None, only: None, keep: None }
     }
 
     /// Which of the principal's sessions are removed, in the order of their references.
@@ -342,6 +344,7 @@ impl EndWhere {
         }
         let mut chosen: Vec<_> = theirs.iter().map(|record| record.session).collect();
         chosen.retain(|session| Some(*session) != self.except);
+        chosen.retain(|session| self.only.is_none_or(|only| only == *session));
         chosen.sort_unstable();
         chosen
     }

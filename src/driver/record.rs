@@ -32,7 +32,8 @@ pub struct SessionRecord {
     pub created: Timestamp,
     /// When it was last used, as far as that was recorded.
     pub last_used: Timestamp,
-    /// The lifetime of its cookie in milliseconds, if it has one of its own.
+    /// The lifetime of its cookie in milliseconds, if it has one of its own: from 0; -1 is until the
+    /// browser closes, -2 until the session's own end.
     #[serde(default)]
     pub cookie_lifetime: Option<i64>,
     /// Who is logged in.

@@ -362,6 +362,12 @@ pub(crate) const MISTAKES: &[Mistake] = &[
             mutant.inner.end_where(end)
         };
     }),
+    ("end_where ends more than the only one", |mutant| {
+        mutant.end_where = |mutant, mut end| {
+            end.only = None;
+            mutant.inner.end_where(end)
+        };
+    }),
     ("end_where keeps no one", |mutant| {
         mutant.end_where = |mutant, mut end| {
             end.keep = None;

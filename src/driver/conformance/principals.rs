@@ -13,6 +13,7 @@ list_cases! {
     "T3" principals_are_compared_byte_by_byte,
     "T3" a_principal_set_by_a_commit_is_listed,
     "T3" all_sessions_of_a_principal_are_ended_but_one,
+    "T3" one_session_of_a_principal_is_ended_and_no_other_principals,
     "T3" only_the_newest_sessions_of_a_principal_are_kept,
     "T3" a_login_beyond_the_most_sessions_changes_nothing,
     "T3" only_other_live_sessions_count_towards_the_most,
@@ -32,10 +33,7 @@ async fn list(driver: &dyn Driver, principal: &str, now: Timestamp) -> Vec<Sessi
 }
 
 async fn end(driver: &dyn Driver, principal: &str, except: Option<SessionRef>) -> Vec<SessionRef> {
-    let mut ended = driver
-        .end_where(EndWhere { principal: principal.to_owned(), except, keep: None })
-        .await
-        .unwrap();
+    let mut ended = driver.end_where(EndWhere { except, ..all_of(principal) }).await.unwrap();
     ended.sort();
     ended
 }
@@ -90,6 +88,20 @@ async fn all_sessions_of_a_principal_are_ended_but_one(driver: &dyn Driver) {
     for left in [bob, nobody] {
         assert_eq!(stored(driver, &left).await, Some(left));
     }
+}
+
+async fn one_session_of_a_principal_is_ended_and_no_other_principals(driver: &dyn Driver) {
+    let one = store_of(driver, "ada", NOW).await;
+    let two = store_of(driver, "ada", NOW).await;
+    let other = store_of(driver, "bob", NOW).await;
+    let only = |record: &SessionRecord| {
+        driver.end_where(EndWhere { only: Some(record.session), ..all_of("ada") })
+    };
+    assert!(only(&other).await.unwrap().is_empty());
+    assert_eq!(only(&one).await.unwrap(), [one.session]);
+    assert!(only(&one).await.unwrap().is_empty());
+    assert_eq!(list(driver, "ada", NOW).await, [two]);
+    assert_eq!(stored(driver, &other).await, Some(other));
 }
 
 async fn only_the_newest_sessions_of_a_principal_are_kept(driver: &dyn Driver) {

@@ -126,9 +126,11 @@ fn calls() -> impl Strategy<Value = Call> {
         2 => vec(locators(), 0..5).prop_map(Call::Load),
         1 => locators().prop_map(Call::Inspect),
         1 => (principals(), times()).prop_map(|(who, now)| Call::List(who, now)),
-        1 => (principals(), option::of(references()), keep).prop_map(|(principal, except, keep)| {
-            Call::EndWhere(EndWhere { principal, except, keep })
-        }),
+        1 => (principals(), option::of(references()), option::of(references()), keep).prop_map(
+            |(principal, except, only, keep)| {
+                Call::EndWhere(EndWhere { principal, except, only, keep })
+            },
+        ),
         1 => (times(), times()).prop_map(|(from, until)| Call::Cleanup(from, until)),
     ]
 }
