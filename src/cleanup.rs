@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Timestamp;
 use crate::driver::{Cleanup, Driver, DriverError};
+use crate::events::SessionEvent;
 use crate::random;
 use crate::settings::Settings;
 
@@ -38,7 +39,9 @@ pub(crate) async fn remove(
 }
 
 async fn remove_expired(settings: &Settings) -> Result<u64, DriverError> {
-    remove(&*settings.driver, Timestamp::MIN, settings.now()).await
+    let removed = remove(&*settings.driver, Timestamp::MIN, settings.now()).await?;
+    settings.raise(SessionEvent::CleanedUp { removed });
+    Ok(removed)
 }
 
 /// The cleanup that requests start by chance; one at a time.
@@ -104,9 +107,8 @@ impl AutomaticCleanup {
         }
         self.last.store(now.as_millis(), Ordering::Relaxed);
         runtime.spawn(async move {
-            match remove_expired(&running.0).await {
-                Ok(removed) => tracing::debug!(removed, "expired sessions were cleaned up"),
-                Err(error) => tracing::warn!(%error, "expired sessions could not be cleaned up"),
+            if let Err(error) = remove_expired(&running.0).await {
+                tracing::warn!(%error, "expired sessions could not be cleaned up");
             }
         });
     }
@@ -203,7 +205,6 @@ pub(crate) fn spawn(settings: Arc<Settings>, period: Duration) -> CleanupHandle 
                 Ok(removed) => {
                     counts.rounds.fetch_add(1, Ordering::Relaxed);
                     counts.removed.fetch_add(removed, Ordering::Relaxed);
-                    tracing::debug!(removed, "expired sessions were cleaned up");
                     delays = back_off.build();
                     period
                 }

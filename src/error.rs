@@ -10,8 +10,8 @@ use crate::random::RandomError;
 /// Why an operation on a session failed.
 ///
 /// As an axum response it is [`status`](Self::status) with a body that tells a visitor nothing
-/// about the inside, except that [`MissingLayer`](Self::MissingLayer) tells the developer what is
-/// missing.
+/// about the inside, except that [`MissingLayer`](Self::MissingLayer) and
+/// [`SameCookieName`](Self::SameCookieName) tell the developer what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
@@ -66,6 +66,18 @@ pub enum SessionError {
     /// The principal has as many sessions as it may have: nothing was stored.
     #[error("the principal has as many sessions as it may have; nothing was stored")]
     TooManySessions,
+    /// The operation is about the sessions of who is logged in, and nobody is.
+    #[error("nobody is logged in")]
+    NotLoggedIn,
+    /// The name of a principal is not allowed.
+    #[error("a principal's name has 1 to 255 bytes of UTF-8 and no NUL")]
+    InvalidPrincipal,
+    /// A note is not allowed.
+    #[error("a note has at most 1024 bytes of UTF-8 and no NUL")]
+    InvalidNote,
+    /// A cookie was to live longer than user agents accept.
+    #[error("user agents keep no cookie longer than 400 days")]
+    CookieLifetime,
     /// A hundred ids in a row were taken.
     #[error("no free session id was found in {} attempts", crate::manager::MAX_ATTEMPTS)]
     NoFreeId,
@@ -81,21 +93,28 @@ pub enum SessionError {
     /// The request did not pass through a layer.
     #[error("{MISSING_LAYER}")]
     MissingLayer,
+    /// The request passed through two layers with the same cookie.
+    #[error("{SAME_COOKIE_NAME}")]
+    SameCookieName,
 }
 
 const MISSING_LAYER: &str = "no session: is `web_session::SessionLayer` missing on this route? \
     Add it with `Router::layer`, after the routes that use sessions";
 
+const SAME_COOKIE_NAME: &str = "two of the session layers around this route have cookies of the same \
+    name: give one of them another with `CookieConfig::with_name`";
+
 impl SessionError {
     /// The status that describes this error to a visitor.
     ///
     /// 503 (Service Unavailable) when the storage failed or an item was contended, 409 (Conflict)
-    /// when the session was ended or its id replaced meanwhile, 500 (Internal Server Error) for all
-    /// else.
+    /// when the session was ended or its id replaced meanwhile and when a principal has too many
+    /// sessions, 403 (Forbidden) when nobody is logged in, 500 (Internal Server Error) for all else.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Driver(_) | Self::Contended => StatusCode::SERVICE_UNAVAILABLE,
             Self::Ended | Self::Rotated | Self::TooManySessions => StatusCode::CONFLICT,
+            Self::NotLoggedIn => StatusCode::FORBIDDEN,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -115,6 +134,11 @@ impl SessionError {
     pub(crate) fn body_text(&self) -> &'static str {
         match (self, self.status()) {
             (Self::MissingLayer, _) => MISSING_LAYER,
+            (Self::SameCookieName, _) => SAME_COOKIE_NAME,
+            (Self::TooManySessions, _) => {
+                "You are logged in as often as is allowed. Please log out elsewhere first."
+            }
+            (Self::NotLoggedIn, _) => "Please log in.",
             (_, StatusCode::SERVICE_UNAVAILABLE) => {
                 "The service is not available at the moment. Please try again."
             }
@@ -247,6 +271,23 @@ pub enum ConfigError {
     /// A new session would be over when it begins.
     #[error("`expire` is below one millisecond")]
     Expire,
+    /// A session would be over as soon as it is used.
+    #[error("`idle_timeout` is below one millisecond")]
+    IdleTimeout,
+    /// An id would work for longer than it is known.
+    #[error("`rotation_grace` is longer than `retired_for`")]
+    RotationGrace,
+    /// Cookies were to be signed without a key.
+    #[error("`signed` needs at least one key")]
+    NoSigningKey,
+    /// A key is too short to sign with.
+    #[error("a signing key has {length} bytes; it needs at least {least}, from a random source")]
+    SigningKey {
+        /// Its length in bytes.
+        length: usize,
+        /// The shortest, in bytes.
+        least: usize,
+    },
     /// The probability of a cleanup is not one.
     #[error("`cleanup_probability` is {0}; it has to be from 0 to 1")]
     CleanupProbability(f64),

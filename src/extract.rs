@@ -14,7 +14,9 @@ impl<S: Sync> FromRequestParts<S> for SessionManager {
     type Rejection = SessionError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, SessionError> {
-        parts.extensions.get::<Self>().cloned().ok_or(SessionError::MissingLayer)
+        let manager = parts.extensions.get::<Self>().ok_or(SessionError::MissingLayer)?;
+        manager.check_names()?;
+        Ok(manager.clone())
     }
 }
 

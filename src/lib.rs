@@ -65,6 +65,7 @@
 //! | `mysql` | no | `MySqlDriver`, and `mysql:` and `mariadb:` URLs |
 //! | `redis` | no | `RedisDriver`, and `redis:`, `rediss:`, `redis-cluster:` and `rediss-cluster:` URLs |
 //! | `axum` | yes | [`SessionManager`] and [`Store`] as extractors, [`SessionError`] as a response |
+//! | `signed` | no | [`signed`](SessionLayerBuilder::signed): signatures of session cookies |
 //! | `conformance` | no | `driver::conformance`, the suite that every driver is held to |
 //!
 //! # Names in other crates
@@ -91,11 +92,13 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod assurance;
 mod cleanup;
 mod clock;
 mod cookie;
 pub mod driver;
 mod error;
+mod events;
 #[cfg(feature = "axum")]
 mod extract;
 mod id;
@@ -106,6 +109,7 @@ mod settings;
 mod store;
 
 pub use self::cookie::{CookieConfig, MaxAge, SameSite};
+pub use assurance::AssuranceLevel;
 pub use cleanup::{CleanupHandle, CleanupReport};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use driver::{
@@ -127,14 +131,15 @@ pub use driver::{SqliteDriver, SqliteDriverBuilder};
 pub use error::{
     BuildError, ConfigError, JsonError, LoadError, OnWarning, SessionError, SessionWarning,
 };
+pub use events::{EndReason, Listener, SessionEvent};
 pub use id::{ExposedId, MalformedId, SessionId, SessionKey, SessionRef};
 pub use layer::{
     AutoCreate, CommitFailure, EmptyResponse, ResponseFn, ResponseFuture, SessionLayer,
     SessionLayerBuilder, SessionService,
 };
-pub use manager::{SessionManager, SessionTarget};
+pub use manager::{SessionInfo, SessionManager, SessionTarget};
 pub use random::{OsRandom, RandomError, RandomSource, Seed};
-pub use settings::{CacheControl, Vary};
+pub use settings::{CacheControl, OnTooMany, Vary};
 pub use store::{Application, SessionStore, Store};
 
 #[cfg(all(doctest, feature = "axum", feature = "sqlite"))]

@@ -2,22 +2,31 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 
 use crate::cleanup::AutomaticCleanup;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::cookie::CookieConfig;
-use crate::driver::{Driver, Limits, SessionRecord};
+use crate::cookie::header::{self, Presented};
+use crate::cookie::signing::Signer;
+use crate::cookie::{CookieConfig, MaxAge};
+use crate::driver::{Driver, Limits, SessionChange, SessionRecord};
 use crate::error::{ConfigError, SessionError};
+use crate::events::{Events, SessionEvent};
 use crate::id::SessionId;
 use crate::random::{self, OsRandom, RandomSource, Seed};
 
 /// The shortest life of a session: times are kept in milliseconds.
 pub(crate) const MIN_EXPIRE: Duration = Duration::from_millis(1);
+
+/// A use is noted when so many parts of the idle timeout have passed since the last that was, so that
+/// most reads write nothing.
+const TOUCHES_PER_IDLE_TIMEOUT: u32 = 10;
 
 /// The driver and the configuration of one layer.
 #[derive(Debug)]
@@ -27,7 +36,13 @@ pub(crate) struct Settings {
     pub(crate) random: Arc<dyn RandomSource>,
     pub(crate) seed: Seed,
     pub(crate) expire: Duration,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) retired_for: Duration,
+    pub(crate) rotation_grace: Duration,
+    pub(crate) max_sessions: Option<SessionCap>,
     pub(crate) cookie: CookieConfig,
+    pub(crate) signer: Signer,
+    pub(crate) events: Events,
     pub(crate) cleanup_probability: f64,
     pub(crate) limits: Limits,
     pub(crate) commit_rule: CommitRule,
@@ -45,7 +60,13 @@ impl Settings {
             random: Arc::new(OsRandom),
             seed: Seed::default(),
             expire: Duration::from_secs(24 * 60 * 60),
+            idle_timeout: None,
+            retired_for: Duration::from_secs(60),
+            rotation_grace: Duration::ZERO,
+            max_sessions: None,
             cookie: CookieConfig::default(),
+            signer: Signer::default(),
+            events: Events::default(),
             cleanup_probability: 0.05,
             limits: Limits::default(),
             commit_rule: CommitRule::default(),
@@ -63,17 +84,31 @@ impl Settings {
         if !(0.0..=1.0).contains(&self.cleanup_probability) {
             return Err(ConfigError::CleanupProbability(self.cleanup_probability));
         }
-        self.cookie.check(self.expire)
+        if self.idle_timeout.is_some_and(|idle| idle < MIN_EXPIRE) {
+            return Err(ConfigError::IdleTimeout);
+        }
+        if self.rotation_grace > self.retired_for {
+            return Err(ConfigError::RotationGrace);
+        }
+        self.cookie.check(self.expire, self.signer.value_len())
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now().into()
     }
 
-    /// How long a retired id is known as such.
-    pub(crate) fn retired_after(&self, now: Timestamp) -> Timestamp {
-        const RETIRED_FOR: Duration = Duration::from_secs(60);
-        now.saturating_sub(RETIRED_FOR)
+    pub(crate) fn raise(&self, event: SessionEvent) {
+        self.events.raise(event);
+    }
+
+    /// Which of the ids that were replaced are known at `now`.
+    pub(crate) fn retired(&self, now: Timestamp) -> Retired {
+        let grace = self.rotation_grace;
+        Retired {
+            known_after: now.saturating_sub(self.retired_for),
+            // Without a grace none, even if another machine's clock is ahead.
+            works_after: (!grace.is_zero()).then(|| now.saturating_sub(grace)),
+        }
     }
 
     /// The record of a session that does not exist yet, and its id.
@@ -82,10 +117,110 @@ impl Settings {
         now: Timestamp,
         expire: Duration,
     ) -> Result<(SessionId, SessionRecord), SessionError> {
-        let id = random::session_id(&*self.random, &self.seed)?;
+        let id = self.draw_id()?;
         let session = random::session_ref(&*self.random, now)?;
-        Ok((id, SessionRecord::new(session, id.key(), now, now.saturating_add(expire))))
+        let mut record = SessionRecord::new(session, id.key(), now, now.saturating_add(expire));
+        if let Some(idle) = self.idle_timeout {
+            record.expires = record.ends.min(now.saturating_add(idle));
+        }
+        Ok((id, record))
     }
+
+    pub(crate) fn draw_id(&self) -> Result<SessionId, SessionError> {
+        Ok(random::session_id(&*self.random, &self.seed)?)
+    }
+
+    /// How many sessions a principal may have, if a login beyond is refused.
+    pub(crate) fn most_before_refusal(&self) -> Option<u32> {
+        match self.max_sessions? {
+            SessionCap { most, on_too_many: OnTooMany::Refuse } => Some(most.get()),
+            SessionCap { on_too_many: OnTooMany::EvictOldest, .. } => None,
+        }
+    }
+
+    /// Whether it is time to note that a session is used.
+    pub(crate) fn is_touch_due(&self, record: &SessionRecord, now: Timestamp) -> bool {
+        let used = now.since(record.last_used);
+        self.idle_timeout.is_some_and(|idle| used >= idle / TOUCHES_PER_IDLE_TIMEOUT)
+    }
+
+    /// Notes that a session is used at `now`.
+    pub(crate) fn touch(&self, change: &mut SessionChange, now: Timestamp) {
+        if self.idle_timeout.is_some() {
+            change.last_used = Some(now);
+            change.idle = self.idle_timeout;
+        }
+    }
+
+    /// Lets a session end at `time`, or sooner if it is not used.
+    pub(crate) fn end_at(&self, time: SystemTime, now: Timestamp) -> SessionChange {
+        let ends = Some(Timestamp::from(time));
+        let mut change = SessionChange { expires: ends, ends, ..SessionChange::default() };
+        self.touch(&mut change, now);
+        change
+    }
+
+    /// The session cookies among the headers of a request.
+    pub(crate) fn presented(&self, headers: &HeaderMap) -> Presented {
+        self.read_cookies(headers.get_all(COOKIE))
+    }
+
+    pub(crate) fn read_cookies<'a>(
+        &self,
+        headers: impl IntoIterator<Item = &'a HeaderValue>,
+    ) -> Presented {
+        header::read(headers, self.cookie.name(), &self.signer)
+    }
+
+    /// The `Set-Cookie` value for a session: with `max_age`, else its own or the configured one.
+    pub(crate) fn set_cookie(
+        &self,
+        id: &SessionId,
+        record: &SessionRecord,
+        max_age: Option<MaxAge>,
+        now: Timestamp,
+    ) -> HeaderValue {
+        let own = || record.cookie_lifetime.map(MaxAge::from_stored);
+        let max_age = max_age.or_else(own).unwrap_or(self.cookie.max_age());
+        let exposed = id.expose();
+        let value = self.signer.seal(self.cookie.name(), exposed.as_str());
+        self.cookie.set(&value, max_age, record.remaining(now))
+    }
+}
+
+/// What becomes of ids that were replaced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retired {
+    /// An id that was replaced later than this is known as retired.
+    pub(crate) known_after: Timestamp,
+    /// One that was replaced later than this still works, if any does.
+    pub(crate) works_after: Option<Timestamp>,
+}
+
+impl Retired {
+    /// Whether the id before the last rotation still works.
+    pub(crate) fn works(self, record: &SessionRecord) -> bool {
+        match (record.rotated, self.works_after) {
+            (Some(rotated), Some(after)) => rotated > after,
+            _ => false,
+        }
+    }
+}
+
+/// How many sessions a principal may have at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionCap {
+    pub(crate) most: NonZeroU32,
+    pub(crate) on_too_many: OnTooMany,
+}
+
+/// What a login does when its principal has as many sessions as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTooMany {
+    /// The session ends whose login is the longest ago.
+    EvictOldest,
+    /// The login fails with [`SessionError::TooManySessions`].
+    Refuse,
 }
 
 /// Which responses make the changes of their request last.

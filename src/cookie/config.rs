@@ -11,7 +11,6 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ConfigError;
-use crate::id::ID_TEXT_LEN;
 
 /// The greatest lifetime of a cookie: 400 days, in seconds. User agents cut what is longer.
 pub(crate) const MAX_LIFETIME_SECONDS: u64 = 400 * 24 * 60 * 60;
@@ -193,9 +192,10 @@ impl CookieConfig {
         self.partitioned
     }
 
-    /// Checks every rule that a user agent would enforce by dropping the cookie.
-    pub(crate) fn check(&self, expire: Duration) -> Result<(), ConfigError> {
-        self.check_text()?;
+    /// Checks every rule that a user agent would enforce by dropping the cookie, for sessions that live
+    /// as long as `expire` and values of this length.
+    pub(crate) fn check(&self, expire: Duration, value_len: usize) -> Result<(), ConfigError> {
+        self.check_text(value_len)?;
         self.check_prefix()?;
         if self.same_site == SameSite::None && !self.secure {
             return Err(ConfigError::NeedsSecure("SameSite=None"));
@@ -214,12 +214,12 @@ impl CookieConfig {
         Ok(())
     }
 
-    fn check_text(&self) -> Result<(), ConfigError> {
+    fn check_text(&self, value_len: usize) -> Result<(), ConfigError> {
         let name_ok = !self.name.is_empty() && self.name.bytes().all(is_token_byte);
         if !name_ok {
             return Err(ConfigError::CookieName);
         }
-        if self.name.len() + ID_TEXT_LEN > MAX_PAIR {
+        if self.name.len() + value_len > MAX_PAIR {
             return Err(ConfigError::CookieTooLong { what: "name and value", limit: MAX_PAIR });
         }
         let attributes = [
@@ -280,6 +280,33 @@ pub enum MaxAge {
     Seconds(u64),
     /// Until the browser is closed.
     Browser,
+}
+
+impl MaxAge {
+    const STORED_BROWSER: i64 = -1;
+    const STORED_SESSION: i64 = -2;
+
+    /// Whether user agents would cut it.
+    pub(crate) fn is_too_long(self) -> bool {
+        matches!(self, Self::Seconds(seconds) if seconds > MAX_LIFETIME_SECONDS)
+    }
+
+    /// As it is kept with a session: milliseconds, or a negative number for the other forms.
+    pub(crate) fn to_stored(self) -> i64 {
+        match self {
+            Self::Session => Self::STORED_SESSION,
+            Self::Seconds(seconds) => i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX),
+            Self::Browser => Self::STORED_BROWSER,
+        }
+    }
+
+    pub(crate) fn from_stored(stored: i64) -> Self {
+        match u64::try_from(stored) {
+            Ok(millis) => Self::Seconds(millis / 1_000),
+            Err(_) if stored == Self::STORED_BROWSER => Self::Browser,
+            Err(_) => Self::Session,
+        }
+    }
 }
 
 impl Serialize for MaxAge {
@@ -346,7 +373,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn check(cookie: &CookieConfig) -> Result<(), ConfigError> {
-        cookie.check(DAY)
+        cookie.check(DAY, 32)
     }
 
     // C2
@@ -409,15 +436,30 @@ mod tests {
         let name = |length| cookie().with_name("n".repeat(length));
         assert_eq!(check(&name(4096 - 32)), Ok(()));
         assert!(matches!(check(&name(4097 - 32)), Err(ConfigError::CookieTooLong { .. })));
+        assert!(cookie().with_name("n".repeat(4096 - 32)).check(DAY, 33).is_err());
         let path = |length: usize| cookie().with_path(format!("/{}", "p".repeat(length - 1)));
         assert_eq!(check(&path(1024)), Ok(()));
         assert!(matches!(check(&path(1025)), Err(ConfigError::CookieTooLong { .. })));
         let max_age = |seconds| cookie().with_max_age(MaxAge::Seconds(seconds));
         assert_eq!(check(&max_age(34_560_000)), Ok(()));
         assert_eq!(check(&max_age(34_560_001)), Err(ConfigError::CookieLifetime(34_560_001)));
-        assert_eq!(cookie().check(400 * DAY), Ok(()));
-        assert_eq!(cookie().check(401 * DAY), Err(ConfigError::CookieLifetime(401 * 86_400)));
-        assert_eq!(cookie().with_max_age(MaxAge::Browser).check(401 * DAY), Ok(()));
+        let lives = |cookie: CookieConfig, days| cookie.check(days * DAY, 32);
+        assert_eq!(lives(cookie(), 400), Ok(()));
+        assert_eq!(lives(cookie(), 401), Err(ConfigError::CookieLifetime(401 * 86_400)));
+        assert_eq!(lives(cookie().with_max_age(MaxAge::Browser), 401), Ok(()));
+    }
+
+    // T1
+    #[test]
+    fn the_three_forms_of_max_age_are_kept_with_a_session() {
+        for max_age in [
+            MaxAge::Session,
+            MaxAge::Browser,
+            MaxAge::Seconds(0),
+            MaxAge::Seconds(MAX_LIFETIME_SECONDS),
+        ] {
+            assert_eq!(MaxAge::from_stored(max_age.to_stored()), max_age);
+        }
     }
 
     // M3

@@ -3,6 +3,7 @@
 use cookie::Cookie;
 use http::HeaderValue;
 
+use super::signing::Signer;
 use crate::error::LoadError;
 use crate::id::SessionId;
 
@@ -28,10 +29,12 @@ impl Presented {
 
 /// Reads the cookies named `name` from the `Cookie` headers of a request; HTTP/2 splits them.
 ///
-/// Other cookies may hold any bytes. Whatever is not exactly an id is passed over.
+/// Other cookies may hold any bytes. Whatever is not exactly an id, signed where that is configured, is
+/// passed over.
 pub(crate) fn read<'a>(
     headers: impl IntoIterator<Item = &'a HeaderValue>,
     name: &str,
+    signer: &Signer,
 ) -> Presented {
     let mut presented = Presented::default();
     for header in headers {
@@ -41,7 +44,7 @@ pub(crate) fn read<'a>(
                 continue;
             }
             presented.any = true;
-            let Ok(id) = cookie.value().parse() else {
+            let Some(id) = signer.open(&cookie).and_then(|text| text.parse().ok()) else {
                 continue;
             };
             if presented.ids.len() < MAX_IDS && !presented.ids.contains(&id) {
@@ -61,10 +64,14 @@ mod tests {
     const ID: &str = "00112233445566778899aabbccddeeff";
     const OTHER: &str = "ffeeddccbbaa99887766554433221100";
 
+    fn read_plain<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> Presented {
+        read(headers, "sessionID", &Signer::default())
+    }
+
     fn ids(headers: &[&[u8]]) -> Vec<String> {
         let headers: Vec<_> =
             headers.iter().map(|bytes| HeaderValue::from_bytes(bytes).unwrap()).collect();
-        read(&headers, "sessionID").ids.iter().map(|id| id.expose().as_str().to_owned()).collect()
+        read_plain(&headers).ids.iter().map(|id| id.expose().as_str().to_owned()).collect()
     }
 
     // L1
@@ -96,13 +103,13 @@ mod tests {
             &"a".repeat(8_000),
         ] {
             let header = HeaderValue::from_str(&format!("sessionID={value}")).unwrap();
-            let presented = read([&header], "sessionID");
+            let presented = read_plain([&header]);
             assert!(presented.ids.is_empty(), "{value:?}");
             assert!(presented.any, "{value:?}");
         }
         let other_name = format!("sessionid={ID}; xsessionID={ID}; session={ID}");
         assert_eq!(
-            read([&HeaderValue::from_str(&other_name).unwrap()], "sessionID"),
+            read_plain([&HeaderValue::from_str(&other_name).unwrap()]),
             Presented::default()
         );
     }
@@ -151,7 +158,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(32_u8..=255, 0..200)) {
             if let Ok(header) = HeaderValue::from_bytes(&bytes) {
-                let _ = read([&header], "sessionID");
+                let _ = read_plain([&header]);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod config;
 pub(crate) mod header;
+pub(crate) mod signing;
 
 use std::time::Duration;
 
@@ -13,14 +14,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use config::MAX_LIFETIME_SECONDS;
 pub use config::{CookieConfig, MaxAge, SameSite};
 
-use crate::id::SessionId;
-
 impl CookieConfig {
-    /// The `Set-Cookie` value that gives the visitor `id`. `remaining` is the time to the
+    /// The `Set-Cookie` value that gives the visitor `value`. `remaining` is the time to the
     /// session's end, for [`MaxAge::Session`].
-    pub(crate) fn set(&self, id: &SessionId, max_age: MaxAge, remaining: Duration) -> HeaderValue {
-        let exposed = id.expose();
-        let mut cookie = self.base(exposed.as_str());
+    pub(crate) fn set(&self, value: &str, max_age: MaxAge, remaining: Duration) -> HeaderValue {
+        let mut cookie = self.base(value);
         let seconds = match max_age {
             // A user agent must not keep it longer than the server, so a part of a second is cut.
             MaxAge::Session => Some(remaining.as_secs()),
@@ -129,7 +127,7 @@ mod tests {
     const ID: &str = "00112233445566778899aabbccddeeff";
 
     fn set(config: &CookieConfig, max_age: MaxAge, remaining: Duration) -> String {
-        let value = config.set(&ID.parse().unwrap(), max_age, remaining);
+        let value = config.set(ID, max_age, remaining);
         assert!(value.is_sensitive(), "E2");
         value.to_str().unwrap().to_owned()
     }

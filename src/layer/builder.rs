@@ -1,17 +1,21 @@
 //! The configuration of a layer.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::{EmptyResponse, SessionLayer};
+use crate::assurance::AssuranceLevel;
 use crate::clock::Clock;
 use crate::cookie::CookieConfig;
 use crate::driver::{Driver, DriverError, DriverErrorKind, EnvironmentState, Limits, OnMissing};
-use crate::error::BuildError;
+use crate::cookie::signing::Signer;
+use crate::error::{BuildError, ConfigError};
+use crate::events::{Events, Listener};
 use crate::random::{RandomSource, Seed};
-use crate::settings::{CacheControl, CommitRule, Settings, Vary};
+use crate::settings::{CacheControl, CommitRule, OnTooMany, SessionCap, Settings, Vary};
 
 /// Configures a [`SessionLayer`]; [`build`](Self::build) checks all of it.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ use crate::settings::{CacheControl, CommitRule, Settings, Vary};
 pub struct SessionLayerBuilder {
     settings: Settings,
     auto_create: AutoCreate,
+    signer: Result<Signer, ConfigError>,
 }
 
 /// What [`build`](SessionLayerBuilder::build) does about the structures that the storage needs. No
@@ -40,13 +45,76 @@ pub enum AutoCreate {
 
 impl SessionLayerBuilder {
     pub(super) fn new(driver: Arc<dyn Driver>) -> Self {
-        Self { settings: Settings::new(driver), auto_create: AutoCreate::default() }
+        Self { settings: Settings::new(driver), auto_create: AutoCreate::default(), signer: Ok(Signer::default()) }
     }
 
     /// How long a new session may live. Default: 24 hours; at least a millisecond; at most 400 days
     /// if the cookie's max-age follows it.
     pub fn expire(mut self, expire: Duration) -> Self {
         self.settings.expire = expire;
+        self
+    }
+
+    /// How long a session may go unused; it ends then, or at its absolute end if that comes first
+    /// (OWASP ASVS 5.0, 7.3.1). Default: no such limit; at least a millisecond.
+    ///
+    /// A use is a request that reads or writes the session, except one that is answered with a 5xx. So
+    /// that most reads write nothing, it is noted when a tenth of this time has passed since the last
+    /// that was: an unused session ends after nine tenths of it at the earliest. If that cannot be
+    /// stored, a warning is logged, and the request goes on.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// The lifetimes of an assurance level of NIST SP 800-63B-4: [`expire`](Self::expire) and
+    /// [`idle_timeout`](Self::idle_timeout) at once.
+    pub fn assurance_level(mut self, level: AssuranceLevel) -> Self {
+        self.settings.expire = level.expire();
+        self.settings.idle_timeout = level.idle_timeout();
+        self
+    }
+
+    /// How long an id that a [rotation](crate::SessionManager::rotate) has replaced is known as such, so
+    /// that a slow parallel request under it cannot overwrite the new cookie. Default: 60 seconds. Later
+    /// it is an id like any that nobody has.
+    pub fn retired_for(mut self, time: Duration) -> Self {
+        self.settings.retired_for = time;
+        self
+    }
+
+    /// How long an id that was replaced still works, for sites whose pages send many requests at once.
+    /// Default: not at all; at most [`retired_for`](Self::retired_for). Whoever has stolen the id from
+    /// before a login is logged in as well while it works.
+    pub fn rotation_grace(mut self, time: Duration) -> Self {
+        self.settings.rotation_grace = time;
+        self
+    }
+
+    /// How many sessions a principal may have at the same time, and what a
+    /// [login](crate::SessionManager::login) does that is one too many. Default: any number. It holds
+    /// for logins at the same time, in other processes too.
+    pub fn max_sessions(mut self, most: NonZeroU32, on_too_many: OnTooMany) -> Self {
+        self.settings.max_sessions = Some(SessionCap { most, on_too_many });
+        self
+    }
+
+    /// Who is told what happens to sessions. Default: nobody; `tracing` has it in any case.
+    pub fn listener(mut self, listener: impl Listener) -> Self {
+        self.settings.events = Events::to(listener);
+        self
+    }
+
+    /// Signs the cookie with HMAC-SHA256: the first key signs, all of them verify, so that a key can be
+    /// replaced without logging anybody out. Default: not signed. Each key has at least 32 bytes from a
+    /// random source.
+    ///
+    /// An id is too long to be guessed in any case. With a signature a made-up one does not even cost a
+    /// driver call. A cookie whose signature is wrong is no session ([`Malformed`](crate::LoadError::Malformed)).
+    #[cfg(feature = "signed")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signed")))]
+    pub fn signed<K: AsRef<[u8]>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.signer = Signer::new(keys);
         self
     }
 
@@ -129,7 +197,8 @@ impl SessionLayerBuilder {
     /// [`BuildError::Config`] names the setting that is wrong; [`BuildError::Environment`] says why
     /// the storage could not be prepared.
     pub async fn build(self) -> Result<SessionLayer, BuildError> {
-        let Self { settings, auto_create } = self;
+        let Self { mut settings, auto_create, signer } = self;
+        settings.signer = signer?;
         settings.check()?;
         prepare(&*settings.driver, auto_create).await?;
         Ok(SessionLayer { settings: Arc::new(settings), on_failure: EmptyResponse })

@@ -61,11 +61,11 @@ where
             if !commits {
                 manager.abandon();
             }
-            if !commits || !manager.has_changes() {
+            if !commits || !manager.has_to_finish() {
                 return Poll::Ready(Ok(respond(this.manager, response)));
             }
             let committed = manager.clone();
-            let commit: CommitFuture = Box::pin(async move { committed.commit().await });
+            let commit: CommitFuture = Box::pin(async move { committed.finish().await });
             *this.committing = Some((commit, response));
         }
         let Some((commit, _)) = this.committing else {

@@ -38,7 +38,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let manager = SessionManager::for_request(&self.settings, request.headers());
+        let outer = request.extensions_mut().remove::<SessionManager>();
+        let manager = SessionManager::for_request(&self.settings, request.headers(), outer);
         request.extensions_mut().insert(manager.clone());
         ResponseFuture::new(self.inner.call(request), manager, self.on_failure.clone())
     }

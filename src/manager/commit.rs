@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use super::application::BeforeUpdate;
-use super::state::{Current, Phase};
+use super::state::{Current, Handover, Phase};
 use super::{MAX_ATTEMPTS, SessionManager};
+use crate::cookie::header::Presented;
 use crate::driver::{
-    ApplicationChanges, ApplicationName, Commit, CommitOutcome, ReplaceItem, ReplaceOutcome,
-    SessionChange, SessionRecord, Target,
+    ApplicationChanges, ApplicationName, Commit, CommitOutcome, Inspect, Locator, ReplaceItem,
+    ReplaceOutcome, SessionRecord, Target,
 };
 use crate::error::{LoadError, SessionError};
-use crate::id::SessionId;
+use crate::events::SessionEvent;
+use crate::id::{SessionId, SessionRef};
 
 impl SessionManager {
     /// Makes the uncommitted changes last now, all or none: for streaming responses, WebSockets and
@@ -22,10 +24,12 @@ impl SessionManager {
     /// # Errors
     ///
     /// [`SessionError::Ended`] when the session was ended after this request had seen it,
-    /// [`SessionError::Rotated`] when the presented id was replaced,
+    /// [`SessionError::Rotated`] when the presented id was replaced, or another request rotated the
+    /// session that this one rotates, [`SessionError::TooManySessions`] when a login is refused,
     /// [`SessionError::ResponseStarted`] when a session would have to be created after the
     /// response, and what the storage gives. Nothing is stored then, and the changes stay
-    /// uncommitted, so that the layer's commit fails too; [`rollback`](Self::rollback) drops them.
+    /// uncommitted, so that the layer's commit fails too; [`rollback`](Self::rollback) drops them. A
+    /// login that other logins have evicted in the meantime is [`SessionError::Ended`].
     ///
     /// # Cancel safety
     ///
@@ -34,7 +38,7 @@ impl SessionManager {
     /// have stored since. If a session had to be created, one may have been stored whose id nobody
     /// knows, and the next commit creates another; a cleanup removes the first when it has expired.
     pub async fn commit(&self) -> Result<(), SessionError> {
-        let _turn = self.request.turn.lock().await;
+        let _turn = self.turn().await?;
         if !self.has_changes() {
             return Ok(());
         }
@@ -51,38 +55,109 @@ impl SessionManager {
         self.state().roll_back();
     }
 
-    /// Commits once; `false` if a fresh id was taken.
+    /// Notes that the visitor's session is used, if it is time for that.
+    pub(crate) async fn touch(&self) {
+        let Ok(_turn) = self.turn().await else { return };
+        let now = self.settings().now();
+        let Some((session, id)) = self.touched() else { return };
+        let touched = self.call(|settings| {
+            let mut commit = Commit::new(Target::Seen { session, key: id.key() }, now);
+            settings.touch(&mut commit.session, now);
+            settings.driver.commit(commit)
+        });
+        match touched.await {
+            Ok(CommitOutcome::Done(record)) => {
+                if let Current::Loaded { record: known, .. } = &mut self.state().current {
+                    *known = record;
+                }
+            }
+            // The session has ended meanwhile, which makes no difference to who has only read.
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the use of a session could not be noted"),
+        }
+    }
+
+    /// Whether the use of the visitor's session has to be noted.
+    pub(crate) fn has_touch_due(&self) -> bool {
+        self.touched().is_some()
+    }
+
+    fn touched(&self) -> Option<(SessionRef, SessionId)> {
+        let settings = self.settings();
+        settings.idle_timeout?;
+        match &self.state().current {
+            Current::Loaded { id, record, visitors: true } => settings
+                .is_touch_due(record, settings.now())
+                .then_some((record.session, *id)),
+            _ => None,
+        }
+    }
+
+    /// Commits once; `false` if it has to be done again: a fresh id was taken, or more is known now.
     async fn try_commit(&self) -> Result<bool, SessionError> {
         let presented = self.only_presented().await?;
         let settings = self.settings();
         let now = settings.now();
-        let (changes, session) = self.state().send();
+        let Handover { items, mut fields, rotates } = self.state().send();
         let _committing = Committing(self);
-        let stores = changes.iter().any(ApplicationChanges::stores);
-        let Some((target, fresh)) = self.target(presented, stores)? else {
+        let stores = items.iter().any(ApplicationChanges::stores);
+        let logs_in = matches!(fields.principal, Some(Some(_)));
+        let Some((target, created)) = self.target(presented, stores || logs_in)? else {
             self.state().drop_sent();
             return Ok(true);
         };
-        let moved = session.ends.is_some();
-        let outcome = self.call(|settings| {
-            let limits = settings.limits;
-            settings.driver.commit(Commit {
-                target,
-                changes,
-                session,
-                max_sessions: None,
-                limits,
-                now,
-            })
-        });
-        match outcome.await? {
-            CommitOutcome::Done(record) => self.done(record, fresh, presented, moved).await?,
-            CommitOutcome::Collision => return Ok(false),
-            CommitOutcome::Rotated => return Err(SessionError::Rotated),
-            CommitOutcome::TooMany => return Err(SessionError::TooManySessions),
-            CommitOutcome::Gone => self.gone(stores)?,
+        let next = if rotates { Some(self.next_id()?) } else { None };
+        fields.key = next.map(|id| id.key());
+        let sends_cookie = fields.ends.is_some() || fields.cookie_lifetime.is_some();
+        if matches!(target, Target::Presented { .. }) || self.has_touch_due() {
+            settings.touch(&mut fields, now);
         }
-        Ok(true)
+        let outcome = self.call(|settings| {
+            let mut commit = Commit::new(target, now);
+            (commit.changes, commit.session) = (items, fields);
+            commit.max_sessions = settings.most_before_refusal().filter(|_| logs_in);
+            commit.limits = settings.limits;
+            settings.driver.commit(commit)
+        });
+        let outcome = outcome.await?;
+        if !matches!(outcome, CommitOutcome::Done(_) | CommitOutcome::Rotated) {
+            self.state().next_id = None;
+        }
+        match outcome {
+            CommitOutcome::Done(record) => {
+                let login = logs_in.then(|| record.clone());
+                match (created, next) {
+                    (Some(id), _) if id.key() == record.key => {
+                        self.done_created(id, record, presented).await?;
+                    }
+                    (_, Some(id)) => self.done_rotated(id, record),
+                    _ => self.done(record, presented, sends_cookie),
+                }
+                if let Some(login) = login {
+                    self.evict(&login).await?;
+                }
+                Ok(true)
+            }
+            CommitOutcome::Collision => Ok(false),
+            CommitOutcome::Rotated => self.was_rotated(presented).await.map(|()| false),
+            CommitOutcome::TooMany => Err(SessionError::TooManySessions),
+            CommitOutcome::Gone => self.gone(presented, stores || logs_in).map(|()| true),
+        }
+    }
+
+    /// The id that the session is going to have. It is the same until it is known whether the storage has
+    /// it: an attempt whose answer was lost may have been done.
+    fn next_id(&self) -> Result<SessionId, SessionError> {
+        let mut state = self.state();
+        if state.phase == Phase::ResponseStarted {
+            return Err(SessionError::ResponseStarted);
+        }
+        let next = match state.next_id {
+            Some(next) => next,
+            None => self.settings().draw_id()?,
+        };
+        state.next_id = Some(next);
+        Ok(next)
     }
 
     /// Where to commit, and the id of the session that would be created; `None` if there is nothing
@@ -90,7 +165,7 @@ impl SessionManager {
     fn target(
         &self,
         presented: Option<SessionId>,
-        stores: bool,
+        creates: bool,
     ) -> Result<Option<(Target, Option<SessionId>)>, SessionError> {
         let phase = {
             let state = self.state();
@@ -101,7 +176,7 @@ impl SessionManager {
             state.phase
         };
         if presented.is_none() {
-            if !stores {
+            if !creates {
                 // What was removed is not there, and neither is the session.
                 return Ok(None);
             }
@@ -109,7 +184,7 @@ impl SessionManager {
         }
         let settings = self.settings();
         let now = settings.now();
-        let fresh = if stores && phase != Phase::ResponseStarted {
+        let fresh = if creates && phase != Phase::ResponseStarted {
             Some(settings.draw(now, settings.expire)?)
         } else {
             None
@@ -118,7 +193,7 @@ impl SessionManager {
         let target = match (presented, otherwise) {
             (Some(id), otherwise) => Target::Presented {
                 key: id.key(),
-                retired_after: settings.retired_after(now),
+                retired_after: settings.retired(now).known_after,
                 otherwise,
             },
             (None, Some(record)) => Target::New(record),
@@ -141,52 +216,107 @@ impl SessionManager {
         Ok(None)
     }
 
-    async fn done(
+    async fn done_created(
         &self,
+        id: SessionId,
         record: SessionRecord,
-        fresh: Option<SessionId>,
         presented: Option<SessionId>,
-        moved: bool,
     ) -> Result<(), SessionError> {
-        if let Some(id) = fresh.filter(|id| id.key() == record.key) {
-            let unresolved = matches!(self.state().current, Current::Unknown);
-            self.take_created(id, record).await?;
+        self.take_created(id, record).await?;
+        if let Some(presented) = presented {
+            // It named nothing, or a session would have been found.
+            self.state().error = Some(LoadError::NotFound);
+            self.tell(LoadError::NotFound, &presented);
+        }
+        self.state().committed();
+        Ok(())
+    }
+
+    fn done_rotated(&self, id: SessionId, record: SessionRecord) {
+        let session = record.session;
+        {
             let mut state = self.state();
-            if unresolved {
-                state.error = Some(LoadError::NotFound);
-            }
+            let visitors = state.is_visitors();
             state.committed();
-            return Ok(());
+            state.current = Current::Loaded { id, record, visitors };
         }
+        self.resend_cookie();
+        self.settings().raise(SessionEvent::Rotated { session });
+    }
+
+    fn done(&self, record: SessionRecord, presented: Option<SessionId>, sends_cookie: bool) {
+        {
+            let mut state = self.state();
+            state.committed();
+            let (id, visitors) = match (&state.current, presented) {
+                (Current::Loaded { id, visitors, .. }, _) => (*id, *visitors),
+                (_, Some(id)) => (id, true),
+                _ => return,
+            };
+            state.current = Current::Loaded { id, record, visitors };
+        }
+        if sends_cookie {
+            self.resend_cookie();
+        }
+    }
+
+    /// Queues the visitor's cookie as the session is now.
+    fn resend_cookie(&self) {
         let settings = self.settings();
+        let now = settings.now();
         let mut state = self.state();
-        let seen = match &state.current {
-            Current::Loaded { id, visitors, .. } => Some((*id, *visitors)),
-            _ => presented.map(|id| (id, true)),
-        };
-        state.committed();
-        let Some((id, visitors)) = seen else { return Ok(()) };
-        if moved && visitors && state.phase != Phase::ResponseStarted {
-            let now = settings.now();
-            state.queue.push(if record.is_live(now) {
-                settings.cookie.set(&id, settings.cookie.max_age(), record.remaining(now))
-            } else {
-                settings.cookie.removal()
-            });
+        let Current::Loaded { id, record, visitors: true } = &state.current else { return };
+        // The cookie of a retired id would replace the one that the visitor has been given since.
+        if record.key != id.key() || state.phase == Phase::ResponseStarted {
+            return;
         }
-        state.current = Current::Loaded { id, record, visitors };
+        let cookie = if record.ends > now {
+            settings.set_cookie(id, record, None, now)
+        } else {
+            settings.cookie.removal()
+        };
+        state.queue.push(cookie);
+    }
+
+    /// The id under which this request knows the session was replaced. Fails, unless the commit may be
+    /// tried again: an earlier attempt of this request has replaced it, or it still works.
+    async fn was_rotated(&self, presented: Option<SessionId>) -> Result<(), SessionError> {
+        if let Some(id) = presented {
+            let presented = Presented { ids: vec![id], any: true };
+            self.look_up(&presented, None, true).await?;
+            return if self.is_loaded() { Ok(()) } else { Err(SessionError::Rotated) };
+        }
+        let (next, session) = (self.state().next_id, self.loaded_ref());
+        let (Some(next), Some(session)) = (next, session) else {
+            return Err(SessionError::Rotated);
+        };
+        let inspect = Inspect { session: Locator::Ref(session) };
+        let record = self.call(|settings| settings.driver.inspect(inspect)).await?;
+        let Some(record) = record.filter(|record| record.key == next.key()) else {
+            return Err(SessionError::Rotated);
+        };
+        {
+            let mut state = self.state();
+            let visitors = state.is_visitors();
+            state.has_rotated(next, record, visitors);
+        }
+        self.resend_cookie();
+        self.settings().raise(SessionEvent::Rotated { session });
         Ok(())
     }
 
     /// The storage has no live session for the commit.
-    fn gone(&self, stores: bool) -> Result<(), SessionError> {
-        let mut state = self.state();
-        if let Current::Loaded { .. } = state.current {
+    fn gone(&self, presented: Option<SessionId>, creates: bool) -> Result<(), SessionError> {
+        if self.is_loaded() {
             return Err(SessionError::Ended);
         }
+        if let Some(presented) = presented {
+            self.tell(LoadError::NotFound, &presented);
+        }
+        let mut state = self.state();
         // A presented id that names nothing. Removals have nothing to remove.
         state.no_session(Some(LoadError::NotFound));
-        if stores {
+        if creates {
             return Err(SessionError::ResponseStarted);
         }
         state.drop_sent();
@@ -200,7 +330,7 @@ impl SessionManager {
         key: Arc<str>,
         mut f: impl FnMut(Option<&str>) -> Result<Arc<str>, SessionError>,
     ) -> Result<(), SessionError> {
-        let _turn = self.request.turn.lock().await;
+        let _turn = self.turn().await?;
         let _turn_of_session = match self.likely_id() {
             Some(id) => Some(self.settings().updates.take(id).await),
             None => None,
@@ -277,14 +407,9 @@ impl SessionManager {
         let mut changes = ApplicationChanges::new(application.clone());
         changes.items.push((key.clone(), Some(value.clone())));
         let outcome = self.call(|settings| {
-            settings.driver.commit(Commit {
-                target: Target::New(record),
-                changes: vec![changes],
-                session: SessionChange::default(),
-                max_sessions: None,
-                limits: settings.limits,
-                now,
-            })
+            let mut commit = Commit::new(Target::New(record), now);
+            (commit.changes, commit.limits) = (vec![changes], settings.limits);
+            settings.driver.commit(commit)
         });
         match outcome.await? {
             CommitOutcome::Done(record) => {

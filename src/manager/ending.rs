@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use super::SessionManager;
 use super::lifecycle::SessionTarget;
-use super::state::{Current, Phase};
+use super::state::Phase;
 use crate::cleanup;
 use crate::clock::Timestamp;
 use crate::cookie::header::Presented;
 use crate::driver::{Destroy, Locator};
-use crate::error::{OnWarning, SessionError, SessionWarning};
+use crate::error::{LoadError, OnWarning, SessionError, SessionWarning};
+use crate::events::{EndReason, SessionEvent};
 use crate::id::SessionRef;
 
 impl SessionManager {
@@ -25,10 +26,12 @@ impl SessionManager {
     ///
     /// # Errors
     ///
-    /// A failure of the storage. The cookie stays then, so that a second attempt can succeed.
+    /// A failure of the storage, and [`SessionError::Rotated`] under an id that a login or a
+    /// [`rotate`](Self::rotate) of another request has just replaced. The cookie stays then, so that a
+    /// second attempt can succeed.
     pub async fn end(&self) -> Result<(), SessionError> {
-        let _turn = self.request.turn.lock().await;
-        self.destroy_current().await.map(|_| ())
+        let _turn = self.turn().await?;
+        self.destroy_current(EndReason::Logout).await.map(|_| ())
     }
 
     /// Removes a session with the data of all applications at once; for the current one as
@@ -44,13 +47,13 @@ impl SessionManager {
         on_warning: OnWarning,
     ) -> Result<(), SessionError> {
         on_warning.raise(SessionWarning::DestroyAffectsAllApplications)?;
-        let _turn = self.request.turn.lock().await;
+        let _turn = self.turn().await?;
         let target = target.into();
         if target != SessionTarget::Current {
             self.look_up_for(target).await?;
         }
         let ended = match target {
-            SessionTarget::Current => self.destroy_current().await?,
+            SessionTarget::Current => self.destroy_current(EndReason::Destroyed).await?,
             named => match self.locate(named) {
                 Some(session) => self.destroy_named(named, session).await?,
                 None => Vec::new(),
@@ -67,23 +70,17 @@ impl SessionManager {
     ) -> Result<Vec<SessionRef>, SessionError> {
         let loaded = self.is_the_loaded(target);
         let presented = !self.is_loaded() && self.is_presented(target);
-        let visitors = if loaded { self.is_visitors() } else { presented };
-        let ended = self.destroy_sessions(vec![session]).await?;
+        let visitors = if loaded { self.state().is_visitors() } else { presented };
+        let ended = self.destroy_sessions(vec![session], EndReason::Destroyed).await?;
         if loaded || presented {
             self.forget_session(visitors);
         }
         Ok(ended)
     }
 
-    /// Whether the session of this request is the visitor's own, and not one that was loaded by its
-    /// id; also before it is known.
-    fn is_visitors(&self) -> bool {
-        !matches!(self.state().current, Current::Loaded { visitors: false, .. })
-    }
-
     /// Notes that the session of this request was ended by it. The visitor's own is over, cookie
     /// and all; after another's the visitor's own is the session of the request again.
-    fn forget_session(&self, visitors: bool) {
+    pub(super) fn forget_session(&self, visitors: bool) {
         let mut state = self.state();
         state.roll_back();
         if !visitors {
@@ -98,8 +95,11 @@ impl SessionManager {
     }
 
     /// Ends the session of the request; the visitor's own under every id that was presented.
-    async fn destroy_current(&self) -> Result<Vec<SessionRef>, SessionError> {
-        let visitors = self.is_visitors();
+    pub(super) async fn destroy_current(
+        &self,
+        reason: EndReason,
+    ) -> Result<Vec<SessionRef>, SessionError> {
+        let visitors = self.state().is_visitors();
         let presented = if visitors { self.presented() } else { Presented::default() };
         let keys = presented.ids.iter().map(|id| Locator::Key(id.key()));
         let loaded = self.loaded_ref().map(Locator::Ref);
@@ -110,8 +110,14 @@ impl SessionManager {
         }
         let ended = match sessions.is_empty() {
             true => Vec::new(),
-            false => self.destroy_sessions(sessions).await?,
+            false => self.destroy_sessions(sessions, reason).await?,
         };
+        if ended.is_empty() && !presented.ids.is_empty() {
+            self.look_up(&presented, None, visitors).await?;
+            if self.error() == Some(LoadError::Rotated) {
+                return Err(SessionError::Rotated);
+            }
+        }
         self.forget_session(visitors);
         Ok(ended)
     }
@@ -119,8 +125,17 @@ impl SessionManager {
     pub(super) async fn destroy_sessions(
         &self,
         sessions: Vec<Locator>,
+        reason: EndReason,
     ) -> Result<Vec<SessionRef>, SessionError> {
-        Ok(self.call(|settings| settings.driver.destroy(Destroy { sessions })).await?)
+        let ended = self.call(|settings| settings.driver.destroy(Destroy { sessions })).await?;
+        self.tell_ended(&ended, reason);
+        Ok(ended)
+    }
+
+    pub(super) fn tell_ended(&self, ended: &[SessionRef], reason: EndReason) {
+        for session in ended {
+            self.settings().raise(SessionEvent::Ended { session: *session, reason });
+        }
     }
 
     /// Removes the sessions that have expired since 1970, in bounded batches, and answers how many.
@@ -178,6 +193,8 @@ impl SessionManager {
         if latest > now {
             on_warning.raise(SessionWarning::CleanupRemovesLiveSessions)?;
         }
-        Ok(cleanup::remove(&*self.settings().driver, from, until).await?)
+        let removed = cleanup::remove(&*self.settings().driver, from, until).await?;
+        self.settings().raise(SessionEvent::CleanedUp { removed });
+        Ok(removed)
     }
 }

@@ -4,13 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use super::state::{Current, Phase};
 use super::{MAX_ATTEMPTS, SessionManager};
-use crate::clock::Timestamp;
 use crate::cookie::header::Presented;
 use crate::driver::{
-    Commit, CommitOutcome, Create, CreateOutcome, Inspect, Locator, SessionChange, SessionRecord,
-    Target,
+    Commit, CommitOutcome, Create, CreateOutcome, Destroy, Inspect, Locator, SessionRecord, Target,
 };
 use crate::error::{LoadError, SessionError};
+use crate::events::SessionEvent;
 use crate::id::{SessionId, SessionRef};
 use crate::settings::MIN_EXPIRE;
 
@@ -63,7 +62,7 @@ impl SessionManager {
     /// A failure of the storage, which is never answered as `false`;
     /// [`SessionError::UncommittedChanges`] when changes of the loaded session would be lost.
     pub async fn load(&self) -> Result<bool, SessionError> {
-        let _turn = self.request.turn.lock().await;
+        let _turn = self.turn().await?;
         // Changes under a cookie that has not been looked up belong to the session it names.
         let unresolved = matches!(self.state().current, Current::Unknown);
         if !unresolved {
@@ -87,7 +86,7 @@ impl SessionManager {
     ///
     /// As [`load`](Self::load); any uncommitted change is one too many.
     pub async fn load_id(&self, id: &str) -> Result<bool, SessionError> {
-        let _turn = self.request.turn.lock().await;
+        let _turn = self.turn().await?;
         self.refuse_changes()?;
         let ids: Vec<_> = id.parse().into_iter().collect();
         let visitors = self.presented().ids.iter().any(|id| ids.contains(id));
@@ -129,7 +128,7 @@ impl SessionManager {
     ///
     /// [`SessionError::ExpireTooShort`] below a millisecond, and as [`create`](Self::create).
     pub async fn create_for(&self, expire: Duration) -> Result<SessionId, SessionError> {
-        let _turn = self.request.turn.lock().await;
+        let _turn = self.turn().await?;
         if self.is_loaded() {
             return Err(SessionError::AlreadyLoaded);
         }
@@ -176,19 +175,21 @@ impl SessionManager {
             let mut state = self.state();
             if state.phase != Phase::ResponseStarted {
                 // Its whole life, and not what the creation has left of it.
-                let remaining = record.remaining(record.created);
-                let max_age = settings.cookie.max_age();
-                state.queue.push(settings.cookie.set(&id, max_age, remaining));
+                state.queue.push(settings.set_cookie(&id, &record, None, record.created));
                 state.created(id, record);
+                drop(state);
+                settings.raise(SessionEvent::Created { session });
                 return Ok(());
             }
         }
-        self.destroy_sessions(vec![Locator::Ref(session)]).await?;
+        let destroy = Destroy::new(vec![Locator::Ref(session)]);
+        self.call(|settings| settings.driver.destroy(destroy)).await?;
         Err(SessionError::ResponseStarted)
     }
 
     /// Sets when a session ends, an absolute time. A time that has come already makes it end now;
-    /// a later one makes an expired session loadable again.
+    /// a later one makes an expired session loadable again. It counts as a use: an
+    /// [idle timeout](crate::SessionLayerBuilder::idle_timeout) begins anew.
     ///
     /// For the loaded session it is part of the commit, applied last, and the visitor's cookie is
     /// sent again with the new max-age; for another it is done at once.
@@ -201,29 +202,20 @@ impl SessionManager {
         time: SystemTime,
         target: impl Into<SessionTarget>,
     ) -> Result<(), SessionError> {
-        let _turn = self.request.turn.lock().await;
+        let _turn = self.turn().await?;
         let target = target.into();
         self.look_up_for(target).await?;
-        let time = Timestamp::from(time);
-        let change =
-            SessionChange { expires: Some(time), ends: Some(time), ..SessionChange::default() };
+        let settings = self.settings();
+        let now = settings.now();
+        let change = settings.end_at(time, now);
         if self.is_the_loaded(target) {
             self.state().set_change(change);
             return Ok(());
         }
-        let settings = self.settings();
-        let now = settings.now();
         let locator = self.locate(target).ok_or(SessionError::NoSuchSession)?;
-        let outcome = self.call(|settings| {
-            settings.driver.commit(Commit {
-                target: Target::Existing(locator),
-                changes: Vec::new(),
-                session: change,
-                max_sessions: None,
-                limits: settings.limits,
-                now,
-            })
-        });
+        let mut commit = Commit::new(Target::Existing(locator), now);
+        commit.session = change;
+        let outcome = self.call(|settings| settings.driver.commit(commit));
         match outcome.await? {
             CommitOutcome::Done(_) => {
                 if self.is_presented(target) {
@@ -242,7 +234,7 @@ impl SessionManager {
     ///
     /// [`SessionError::NoSuchSession`], and a failure of the storage.
     pub async fn valid(&self, target: impl Into<SessionTarget>) -> Result<bool, SessionError> {
-        let _turn = self.request.turn.lock().await;
+        let _turn = self.turn().await?;
         let target = target.into();
         let mut record = self.inspect(target).await?.ok_or(SessionError::NoSuchSession)?;
         let now = self.settings().now();
@@ -258,7 +250,7 @@ impl SessionManager {
     ///
     /// A failure of the storage.
     pub async fn exists(&self, target: impl Into<SessionTarget>) -> Result<bool, SessionError> {
-        let _turn = self.request.turn.lock().await;
+        let _turn = self.turn().await?;
         Ok(self.inspect(target.into()).await?.is_some())
     }
 

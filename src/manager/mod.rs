@@ -2,13 +2,15 @@
 //!
 //! `state.rs` and `application.rs` hold what the request knows and has changed, and never wait;
 //! `commit.rs` makes changes last; `lifecycle.rs`, `ending.rs` and `environment.rs` are the calls of
-//! `web.session` by theme.
+//! `web.session` by theme, `login.rs` and `principal.rs` what goes beyond it.
 
 mod application;
 mod commit;
 mod ending;
 mod environment;
 mod lifecycle;
+mod login;
+mod principal;
 mod state;
 
 use std::fmt;
@@ -21,12 +23,14 @@ use parking_lot::{Mutex, MutexGuard};
 
 use application::Application;
 pub use lifecycle::SessionTarget;
+pub use principal::SessionInfo;
 use state::{Current, Phase, State};
 
-use crate::cookie::header::{self, Presented};
+use crate::cookie::header::Presented;
 use crate::cookie::{CookieConfig, MaxAge};
 use crate::driver::{ApplicationName, DriverFuture, Load, Locator};
 use crate::error::{LoadError, SessionError};
+use crate::events::SessionEvent;
 use crate::id::{SessionId, SessionRef};
 use crate::random::Seed;
 use crate::settings::Settings;
@@ -44,9 +48,10 @@ pub(crate) const MAX_ATTEMPTS: usize = 100;
 ///
 /// # What lasts when
 ///
-/// Changes through a [`SessionStore`] and [`set_expire`](Self::set_expire) of the request's own
-/// session wait for the **commit**: the layer's, after the handler has answered with anything but a
-/// 5xx, or an explicit [`commit`](Self::commit). Everything else is done at once.
+/// Changes through a [`SessionStore`], [`login`](Self::login), [`rotate`](Self::rotate), notes, and
+/// [`set_expire`](Self::set_expire) of the request's own session wait for the **commit**: the layer's,
+/// after the handler has answered with anything but a 5xx, or an explicit [`commit`](Self::commit).
+/// Everything else is done at once.
 ///
 /// # Handles that are used at the same time
 ///
@@ -62,6 +67,8 @@ pub struct SessionManager {
 struct Request {
     settings: Arc<Settings>,
     cookies: Cookies,
+    /// The request's manager of the layer around this one.
+    outer: Option<SessionManager>,
     state: Mutex<State>,
     /// Held while the driver works for this request, so that its calls do not overlap: two first
     /// reads share one load, and a commit is over before the next one begins.
@@ -95,22 +102,56 @@ impl Drop for Request {
 }
 
 impl SessionManager {
-    pub(crate) fn for_request(settings: &Arc<Settings>, headers: &HeaderMap) -> Self {
-        Self::new(settings.clone(), Cookies::of(headers), Phase::Open)
+    pub(crate) fn for_request(
+        settings: &Arc<Settings>,
+        headers: &HeaderMap,
+        outer: Option<Self>,
+    ) -> Self {
+        Self::new(settings.clone(), Cookies::of(headers), outer, Phase::Open)
     }
 
     pub(crate) fn detached(settings: &Arc<Settings>) -> Self {
-        Self::new(settings.clone(), Cookies::default(), Phase::Detached)
+        Self::new(settings.clone(), Cookies::default(), None, Phase::Detached)
     }
 
-    fn new(settings: Arc<Settings>, cookies: Cookies, phase: Phase) -> Self {
+    fn new(settings: Arc<Settings>, cookies: Cookies, outer: Option<Self>, phase: Phase) -> Self {
         let state = Mutex::new(State::new(phase));
         let turn = tokio::sync::Mutex::new(());
-        Self { request: Arc::new(Request { settings, cookies, state, turn }) }
+        Self { request: Arc::new(Request { settings, cookies, outer, state, turn }) }
+    }
+
+    /// The manager of a layer around the one that this manager is of, by the name of its cookie.
+    ///
+    /// Layers with different cookie names can be stacked, such as one with short sessions for the
+    /// administration inside one with long ones for the whole site. A handler gets the manager of the
+    /// innermost and reaches the others by this. If two layers around a handler have the same name, each
+    /// call fails with [`SessionError::SameCookieName`].
+    pub fn outer(&self, cookie_name: &str) -> Option<Self> {
+        self.around().find(|manager| manager.cookie().name() == cookie_name).cloned()
+    }
+
+    /// The managers of the layers around, from the inside.
+    fn around(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(self.request.outer.as_ref(), |manager| manager.request.outer.as_ref())
+    }
+
+    /// Fails if a layer around has the same cookie: the two would overwrite each other's.
+    pub(crate) fn check_names(&self) -> Result<(), SessionError> {
+        let mut names = self.around().map(|manager| manager.cookie().name());
+        match names.any(|name| name == self.cookie().name()) {
+            true => Err(SessionError::SameCookieName),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn settings(&self) -> &Arc<Settings> {
         &self.request.settings
+    }
+
+    /// Waits until no other call of this request works.
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, SessionError> {
+        self.check_names()?;
+        Ok(self.request.turn.lock().await)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,7 +162,7 @@ impl SessionManager {
     fn presented(&self) -> Presented {
         self.state().consulted = true;
         let Cookies { first, others } = &self.request.cookies;
-        header::read(first.iter().chain(others), self.settings().cookie.name())
+        self.settings().read_cookies(first.iter().chain(others))
     }
 
     /// Calls the driver for this request; the first call may start an automatic cleanup.
@@ -165,7 +206,7 @@ impl SessionManager {
                     return Ok(f(state.application(name)));
                 }
             }
-            let _turn = self.request.turn.lock().await;
+            let _turn = self.turn().await?;
             self.fetch(name).await?;
         }
     }
@@ -228,9 +269,28 @@ impl SessionManager {
             })
         });
         let found = found.await?;
-        let judged = state::judge(presented, found, now, self.settings().retired_after(now));
+        let judged = state::judge(presented, found, now, self.settings().retired(now));
+        if let (Err(reason), true, Some(id)) = (&judged, visitors, presented.ids.first()) {
+            self.tell(*reason, id);
+        }
         self.state().resolve(judged, application, visitors);
         Ok(())
+    }
+
+    /// Tells the listener that the visitor presented an id that is none, once a request.
+    fn tell(&self, reason: LoadError, id: &SessionId) {
+        let key = id.key();
+        let event = match reason {
+            LoadError::NotFound => SessionEvent::Unknown { key },
+            LoadError::Expired => SessionEvent::Expired { key },
+            LoadError::Rotated => SessionEvent::Retired { key },
+            LoadError::Ambiguous => SessionEvent::Ambiguous { key },
+            LoadError::NoCookie | LoadError::Malformed => return,
+        };
+        let told = std::mem::replace(&mut self.state().told, true);
+        if !told {
+            self.settings().raise(event);
+        }
     }
 
     fn loaded_ref(&self) -> Option<SessionRef> {
@@ -260,13 +320,15 @@ impl SessionManager {
         self.settings().expire
     }
 
-    /// When the session ends, `None` before it is loaded or created. Shows an uncommitted
-    /// [`set_expire`](Self::set_expire).
+    /// When the session expires if it is not used again, `None` before it is loaded or created. Shows an
+    /// uncommitted [`set_expire`](Self::set_expire).
     pub fn expire_time(&self) -> Option<SystemTime> {
         let state = self.state();
         match &state.current {
             Current::Loaded { record, .. } => {
-                Some(state.change().expires.unwrap_or(record.expires).into())
+                let mut record = record.clone();
+                state.change().apply_to_created(&mut record);
+                Some(record.expires.into())
             }
             _ => None,
         }
@@ -302,7 +364,7 @@ impl SessionManager {
     /// The id in the session cookie of `headers`, if there is exactly one that is well-formed.
     /// Whether a session has it is not looked up.
     pub fn cookie_session_id(&self, headers: &HeaderMap) -> Option<SessionId> {
-        match *header::read(headers.get_all(COOKIE), self.settings().cookie.name()).ids {
+        match *self.settings().presented(headers).ids {
             [id] => Some(id),
             _ => None,
         }
@@ -341,22 +403,25 @@ impl SessionManager {
         self.queue(value)
     }
 
-    /// The `Set-Cookie` value for the session, with `max_age` or else the configured one.
+    /// The `Set-Cookie` value for the session, with `max_age`, else the session's
+    /// [own](Self::set_cookie_lifetime) or the configured one.
     ///
     /// # Errors
     ///
-    /// [`SessionError::NotLoaded`] without a session.
+    /// [`SessionError::NotLoaded`] without a session, [`SessionError::Rotated`] under an id that is
+    /// retired.
     pub fn set_cookie_string(
         &self,
         max_age: impl Into<Option<MaxAge>>,
     ) -> Result<HeaderValue, SessionError> {
         let settings = self.settings();
         match &self.state().current {
-            Current::Loaded { id, record, .. } => Ok(settings.cookie.set(
-                id,
-                max_age.into().unwrap_or(settings.cookie.max_age()),
-                record.remaining(settings.now()),
-            )),
+            Current::Loaded { id, record, .. } if record.key != id.key() => {
+                Err(SessionError::Rotated)
+            }
+            Current::Loaded { id, record, .. } => {
+                Ok(settings.set_cookie(id, record, max_age.into(), settings.now()))
+            }
             _ => Err(SessionError::NotLoaded),
         }
     }
@@ -391,6 +456,20 @@ impl SessionManager {
     /// Whether there are changes that a commit would make last.
     pub(crate) fn has_changes(&self) -> bool {
         self.state().has_changes()
+    }
+
+    /// Whether something has to be stored when the handler has answered.
+    pub(crate) fn has_to_finish(&self) -> bool {
+        self.has_changes() || self.has_touch_due()
+    }
+
+    /// Stores what a request leaves behind: its changes, or that it has used the session.
+    pub(crate) async fn finish(&self) -> Result<(), SessionError> {
+        if self.has_changes() {
+            return self.commit().await;
+        }
+        self.touch().await;
+        Ok(())
     }
 
     /// Ends the request: what is still uncommitted is dropped, and no cookie can be sent any more.

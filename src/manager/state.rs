@@ -9,6 +9,7 @@ use crate::driver::{
 };
 use crate::error::LoadError;
 use crate::id::{SessionId, SessionKey};
+use crate::settings::Retired;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -23,10 +24,43 @@ pub(super) struct State {
     /// Whether a commit is under way, with the changes that were sent.
     pub(super) committing: bool,
     /// Changes of the session's record that a commit has taken and not confirmed.
-    sent: SessionChange,
+    sent: RecordChange,
     /// Changes of the session's record since.
-    change: SessionChange,
+    change: RecordChange,
+    /// The id that a commit has asked for in place of the session's, until it is known whether the
+    /// storage has it.
+    pub(super) next_id: Option<SessionId>,
+    /// Whether what the cookie names, or does not name, was told to the listener.
+    pub(super) told: bool,
     pub(super) applications: Vec<(ApplicationName, Application)>,
+}
+
+/// Changes of the session's record.
+#[derive(Debug, Default)]
+struct RecordChange {
+    /// Whether it gets a fresh id.
+    rotates: bool,
+    fields: SessionChange,
+}
+
+impl RecordChange {
+    fn is_empty(&self) -> bool {
+        !self.rotates && self.fields.is_empty()
+    }
+
+    /// Adds changes that come after these.
+    fn follow(&mut self, later: Self) {
+        self.rotates |= later.rotates;
+        self.fields.follow(later.fields);
+    }
+}
+
+/// What a request hands over to a commit.
+#[derive(Debug)]
+pub(super) struct Handover {
+    pub(super) items: Vec<ApplicationChanges>,
+    pub(super) fields: SessionChange,
+    pub(super) rotates: bool,
 }
 
 /// How far the request has come.
@@ -71,8 +105,10 @@ impl State {
             cleanup_drawn: false,
             queue: Queue::default(),
             committing: false,
-            sent: SessionChange::default(),
-            change: SessionChange::default(),
+            sent: RecordChange::default(),
+            change: RecordChange::default(),
+            next_id: None,
+            told: false,
             applications: Vec::new(),
         }
     }
@@ -89,6 +125,12 @@ impl State {
         &mut self.applications[at].1
     }
 
+    /// Whether the session of this request is the visitor's own, and not one that was loaded by its
+    /// id; also before it is known.
+    pub(super) fn is_visitors(&self) -> bool {
+        !matches!(self.current, Current::Loaded { visitors: false, .. })
+    }
+
     pub(super) fn has_changes(&self) -> bool {
         !self.sent.is_empty()
             || !self.change.is_empty()
@@ -97,14 +139,24 @@ impl State {
 
     /// The uncommitted changes of the session's record.
     pub(super) fn change(&self) -> SessionChange {
-        let mut change = self.sent.clone();
-        change.follow(self.change.clone());
+        let mut change = self.sent.fields.clone();
+        change.follow(self.change.fields.clone());
         change
     }
 
     /// Changes the session's record with the next commit.
     pub(super) fn set_change(&mut self, change: SessionChange) {
-        self.change.follow(change);
+        self.change.fields.follow(change);
+    }
+
+    /// Gives the session a fresh id with the next commit.
+    pub(super) fn rotate(&mut self) {
+        self.change.rotates = true;
+    }
+
+    /// Whether the next commit logs somebody in.
+    pub(super) fn logs_in(&self) -> bool {
+        matches!(self.change().principal, Some(Some(_)))
     }
 
     /// Whether nothing more can be learned of an application from the storage.
@@ -118,7 +170,7 @@ impl State {
 
     /// Drops the uncommitted changes. Those of a commit that is under way are out of reach.
     pub(super) fn roll_back(&mut self) {
-        self.change = SessionChange::default();
+        self.change = RecordChange::default();
         for (_, application) in &mut self.applications {
             application.roll_back();
         }
@@ -129,7 +181,7 @@ impl State {
 
     /// Drops the changes that a commit has taken.
     pub(super) fn drop_sent(&mut self) {
-        self.sent = SessionChange::default();
+        self.sent = RecordChange::default();
         for (_, application) in &mut self.applications {
             application.drop_sent();
         }
@@ -167,6 +219,13 @@ impl State {
         self.forget_stored();
     }
 
+    /// Notes that a commit whose answer was lost has given the session the id that it asked for.
+    pub(super) fn has_rotated(&mut self, id: SessionId, record: SessionRecord, visitors: bool) {
+        self.current = Current::Loaded { id, record, visitors };
+        self.sent.rotates = false;
+        self.next_id = None;
+    }
+
     /// Forgets that the presented ids named no session, if they did not because it had expired.
     pub(super) fn look_again(&mut self) {
         let none = matches!(self.current, Current::None);
@@ -199,21 +258,22 @@ impl State {
 
     /// Hands the changes over to a commit. They stay visible, and stay uncommitted until
     /// [`committed`](Self::committed).
-    pub(super) fn send(&mut self) -> (Vec<ApplicationChanges>, SessionChange) {
+    pub(super) fn send(&mut self) -> Handover {
         self.committing = true;
         self.sent.follow(std::mem::take(&mut self.change));
-        let changes = self
+        let items = self
             .applications
             .iter_mut()
             .filter(|(_, application)| application.is_changed())
             .map(|(name, application)| application.send(name.clone()))
             .collect();
-        (changes, self.sent.clone())
+        Handover { items, fields: self.sent.fields.clone(), rotates: self.sent.rotates }
     }
 
     /// Notes that what [`send`](Self::send) handed over is stored.
     pub(super) fn committed(&mut self) {
-        self.sent = SessionChange::default();
+        self.sent = RecordChange::default();
+        self.next_id = None;
         for (_, application) in &mut self.applications {
             application.committed();
         }
@@ -225,7 +285,7 @@ pub(super) fn judge(
     presented: &Presented,
     found: Vec<Found>,
     now: Timestamp,
-    retired_after: Timestamp,
+    retired: Retired,
 ) -> Result<(SessionId, Found), LoadError> {
     let keys: Vec<(SessionKey, &SessionId)> =
         presented.ids.iter().map(|id| (id.key(), id)).collect();
@@ -237,16 +297,18 @@ pub(super) fn judge(
         match (current, record.is_live(now)) {
             (Some((_, id)), true) => live.push((**id, found)),
             (Some(_), false) => expired = true,
-            (None, true) => rotated |= record.rotated.is_some_and(|at| at > retired_after),
+            (None, true) if retired.works(record) => {
+                let previous = record.previous_key;
+                let old = keys.iter().find(|(key, _)| Some(*key) == previous);
+                live.extend(old.map(|(_, id)| (**id, found)));
+            }
+            (None, true) => rotated |= record.rotated.is_some_and(|at| at > retired.known_after),
             (None, false) => {}
         }
     }
     match (live.pop(), live.is_empty()) {
         (Some(only), true) => Ok(only),
-        (Some(_), false) => {
-            tracing::info!("a request has the cookies of more than one live session; none is used");
-            Err(LoadError::Ambiguous)
-        }
+        (Some(_), false) => Err(LoadError::Ambiguous),
         (None, _) if rotated => Err(LoadError::Rotated),
         (None, _) if expired => Err(LoadError::Expired),
         (None, _) => Err(LoadError::NotFound),
