@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use libtest_mimic::Arguments;
-use servers::{Shared, open, shared};
+use servers::{Place, open, shared};
 use tokio::runtime::{Builder, Runtime};
 use web_session::driver::EnvironmentState;
 use web_session::{Driver, OnMissing, SessionError, SessionLayer};
@@ -248,7 +248,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(storage: &Shared, name: &str, run: fn(String)) -> libtest_mimic::Trial {
+fn trial(storage: &Place, name: &str, run: fn(String)) -> libtest_mimic::Trial {
     let (url, directory) = storage.place();
     storage.trial(name, move || {
         run(url);

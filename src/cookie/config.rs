@@ -295,7 +295,9 @@ impl MaxAge {
     pub(crate) fn to_stored(self) -> i64 {
         match self {
             Self::Session => Self::STORED_SESSION,
-            Self::Seconds(seconds) => i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX),
+            Self::Seconds(seconds) => {
+                i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX)
+            }
             Self::Browser => Self::STORED_BROWSER,
         }
     }

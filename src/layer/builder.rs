@@ -10,8 +10,8 @@ use super::{EmptyResponse, SessionLayer};
 use crate::assurance::AssuranceLevel;
 use crate::clock::Clock;
 use crate::cookie::CookieConfig;
-use crate::driver::{Driver, DriverError, DriverErrorKind, EnvironmentState, Limits, OnMissing};
 use crate::cookie::signing::Signer;
+use crate::driver::{Driver, DriverError, DriverErrorKind, EnvironmentState, Limits, OnMissing};
 use crate::error::{BuildError, ConfigError};
 use crate::events::{Events, Listener};
 use crate::random::{RandomSource, Seed};
@@ -45,7 +45,11 @@ pub enum AutoCreate {
 
 impl SessionLayerBuilder {
     pub(super) fn new(driver: Arc<dyn Driver>) -> Self {
-        Self { settings: Settings::new(driver), auto_create: AutoCreate::default(), signer: Ok(Signer::default()) }
+        Self {
+            settings: Settings::new(driver),
+            auto_create: AutoCreate::default(),
+            signer: Ok(Signer::default()),
+        }
     }
 
     /// How long a new session may live. Default: 24 hours; at least a millisecond; at most 400 days

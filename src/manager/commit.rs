@@ -86,9 +86,9 @@ impl SessionManager {
         let settings = self.settings();
         settings.idle_timeout?;
         match &self.state().current {
-            Current::Loaded { id, record, visitors: true } => settings
-                .is_touch_due(record, settings.now())
-                .then_some((record.session, *id)),
+            Current::Loaded { id, record, visitors: true } => {
+                settings.is_touch_due(record, settings.now()).then_some((record.session, *id))
+            }
             _ => None,
         }
     }
@@ -286,8 +286,8 @@ impl SessionManager {
             self.look_up(&presented, None, true).await?;
             return if self.is_loaded() { Ok(()) } else { Err(SessionError::Rotated) };
         }
-        let (next, session) = (self.state().next_id, self.loaded_ref());
-        let (Some(next), Some(session)) = (next, session) else {
+        let next = self.state().next_id;
+        let (Some(next), Some(session)) = (next, self.loaded_ref()) else {
             return Err(SessionError::Rotated);
         };
         let inspect = Inspect { session: Locator::Ref(session) };

@@ -97,8 +97,7 @@ impl SessionManager {
         } else {
             self.may_create()?;
         }
-        let change =
-            SessionChange { principal: Some(Some(principal)), ..SessionChange::default() };
+        let change = SessionChange { principal: Some(Some(principal)), ..SessionChange::default() };
         self.state().set_change(change);
         Ok(())
     }

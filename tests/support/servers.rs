@@ -84,15 +84,22 @@ pub fn environment() -> String {
     format!("t_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A storage that several processes share.
-pub struct Shared {
+/// A storage.
+pub struct Place {
     pub name: &'static str,
-    /// The server that it needs; none for a file.
+    /// The server that it needs; none for memory and a file.
     pub server: Option<&'static Server>,
 }
 
+/// Every storage.
+pub fn every() -> Vec<Place> {
+    let mut all = vec![Place { name: "memory", server: None }];
+    all.extend(shared());
+    all
+}
+
 /// Every storage that several processes share.
-pub fn shared() -> Vec<Shared> {
+pub fn shared() -> Vec<Place> {
     let all = [
         ("sqlite", None, cfg!(feature = "sqlite")),
         ("postgres", Some(&POSTGRES), cfg!(feature = "postgres")),
@@ -101,14 +108,15 @@ pub fn shared() -> Vec<Shared> {
         ("redis_cluster", Some(&REDIS_CLUSTER), cfg!(feature = "redis")),
     ];
     let on = all.into_iter().filter(|(.., on)| *on);
-    on.map(|(name, server, _)| Shared { name, server }).collect()
+    on.map(|(name, server, _)| Place { name, server }).collect()
 }
 
-impl Shared {
+impl Place {
     /// Its URL, and the directory that a file is in.
     pub fn place(&self) -> (String, Option<TempDir>) {
         match self.server {
             Some(server) => (server.url(), None),
+            None if self.name == "memory" => ("memory:".to_owned(), None),
             None => {
                 let directory = tempfile::tempdir().unwrap();
                 let file = directory.path().join("sessions.db");
@@ -133,6 +141,7 @@ impl Shared {
 #[allow(unused_variables, reason = "without any driver there is nothing to open")]
 pub async fn open(url: &str, environment: &str) -> Arc<dyn Driver> {
     match url.split(':').next().unwrap() {
+        "memory" => Arc::new(web_session::MemoryDriver::new()),
         #[cfg(feature = "sqlite")]
         "sqlite" => {
             let builder = web_session::SqliteDriver::builder(url);

@@ -1,0 +1,56 @@
+//! The security of sessions, each case on every storage: `postgres::rotation::the_old_id_is_dead_at_once`.
+//!
+//! A case names the demand that it proves, by its source: A5 is OWASP ASVS 5.0, SM the OWASP Session
+//! Management Cheat Sheet, N is NIST SP 800-63B-4, 6b is RFC 6265bis.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests stop at the first surprise"
+)]
+
+#[path = "../support/servers.rs"]
+mod servers;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../layer/visitor.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod visitor;
+#[path = "../layer/wrappers.rs"]
+#[allow(dead_code, unused_imports, reason = "a part of it is used")]
+mod wrappers;
+
+#[macro_use]
+mod rig;
+
+mod lifetime;
+mod rotation;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+use rig::{Case, run};
+
+fn cases() -> Vec<(&'static str, &'static [Case])> {
+    vec![("lifetime", lifetime::CASES), ("rotation", rotation::CASES)]
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for (theme, cases) in cases() {
+        for (name, case) in cases {
+            for place in servers::every() {
+                let (url, directory) = place.place();
+                let test = format!("{theme}::{name}");
+                trials.push(place.trial(&test, move || run(url, directory, *case)));
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

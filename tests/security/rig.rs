@@ -1,0 +1,119 @@
+//! What a case works with: an empty environment of one storage, a clock that it moves, and what happened.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use web_session::{
+    Driver, ManualClock, OnMissing, SessionEvent, SessionLayer, SessionLayerBuilder, SessionManager,
+};
+
+use crate::servers;
+use crate::visitor::Shop;
+use crate::wrappers::Counting;
+
+pub type Case = (&'static str, fn(Rig) -> Pin<Box<dyn Future<Output = ()>>>);
+
+/// Makes `CASES` of functions that take a [`Rig`].
+macro_rules! on_every_storage {
+    ($($(#[$meta:meta])* async fn $name:ident($rig:ident: Rig) $body:block)*) => {
+        $($(#[$meta])* async fn $name($rig: $crate::rig::Rig) $body)*
+
+        pub const CASES: &[$crate::rig::Case] =
+            &[$((stringify!($name), |rig| Box::pin($name(rig)))),*];
+    };
+}
+
+#[derive(Clone)]
+pub struct Rig {
+    pub url: String,
+    pub environment: String,
+    /// Counts the calls of all layers.
+    pub driver: Counting,
+    pub clock: ManualClock,
+    events: Arc<Mutex<Vec<SessionEvent>>>,
+}
+
+impl Rig {
+    /// All defaults, but for the clock and without a cleanup by chance.
+    pub fn builder(&self) -> SessionLayerBuilder {
+        self.builder_on(self.driver.clone())
+    }
+
+    pub fn builder_on(&self, driver: impl Driver) -> SessionLayerBuilder {
+        let events = self.events.clone();
+        SessionLayer::builder(driver)
+            .cleanup_probability(0.0)
+            .clock(self.clock.clone())
+            .listener(move |event| events.lock().unwrap().push(event))
+    }
+
+    pub async fn layer(&self) -> SessionLayer {
+        self.builder().build().await.unwrap()
+    }
+
+    /// A driver as another process would have it. Sessions in memory belong to one process.
+    pub async fn second_driver(&self) -> Arc<dyn Driver> {
+        if self.url == "memory:" {
+            Arc::new(self.driver.clone())
+        } else {
+            servers::open(&self.url, &self.environment).await
+        }
+    }
+
+    /// What happened since this was last asked.
+    pub fn events(&self) -> Vec<SessionEvent> {
+        std::mem::take(&mut *self.events.lock().unwrap())
+    }
+
+    /// How many driver calls were made since this was last asked.
+    pub fn calls(&self) -> usize {
+        self.driver.take().into_iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// A session with the number 1 in the shop; its id.
+pub async fn session(layer: &SessionLayer) -> String {
+    crate::visitor::session_with(layer, &[("n", 1)]).await
+}
+
+/// What another request finds in the shop under the key `n`; `None` if there is no session.
+pub async fn n(layer: &SessionLayer, id: &str) -> Option<i64> {
+    let session = layer.manager();
+    let loads = session.load_id(id).await.unwrap();
+    if loads { session.app::<Shop>().get("n").await.unwrap() } else { None }
+}
+
+/// A handler that reads the shop; whether there is a session.
+pub async fn read(session: SessionManager) -> String {
+    let n: Option<i64> = session.app::<Shop>().get("n").await.unwrap();
+    format!("{n:?}")
+}
+
+pub fn run(
+    url: String,
+    directory: Option<TempDir>,
+    case: fn(Rig) -> Pin<Box<dyn Future<Output = ()>>>,
+) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let environment = servers::environment();
+    let driver = runtime.block_on(servers::open(&url, &environment));
+    runtime.block_on(driver.ensure_environment()).unwrap();
+    let rig = Rig {
+        url,
+        environment,
+        driver: Counting::new(driver.clone()),
+        clock: ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000)),
+        events: Arc::default(),
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(case(rig))));
+    runtime.block_on(driver.remove_environment(OnMissing::Ignore)).unwrap();
+    drop((driver, directory));
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
