@@ -174,6 +174,7 @@ start_cluster() {
 case "${1:-start}" in
 start)
     # What tests use besides.
+    need nginx nginx
     need openssl openssl
     need pkill procps
     mkdir -p "$data"
