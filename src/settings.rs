@@ -243,10 +243,13 @@ impl fmt::Debug for CommitRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Vary {
-    /// `Vary: Cookie` is appended when the session was read.
+    /// `Vary: Cookie` is appended when the session was read. A cache may still keep the page and
+    /// show it to whoever sends the same cookies, also after a logout: a page that must not be kept
+    /// has to say `Cache-Control: no-store` itself.
     #[default]
     Cookie,
-    /// Nothing is added. A shared cache may then show one visitor's page to another.
+    /// Nothing is added. A shared cache may then show one visitor's page to another, and answer in
+    /// place of a handler that would have written to the session or ended it.
     Unchanged,
 }
 

@@ -167,6 +167,9 @@ impl SessionLayerBuilder {
 
     /// Whether a response that depends on the session says so to caches. Default:
     /// [`Vary::Cookie`]. Without it a shared cache may show one visitor's page to another.
+    ///
+    /// Layers that append a `Vary` header of their own, as for compression, belong inside this one:
+    /// some caches, such as nginx 1.22, heed the last `Vary` header only.
     pub fn vary(mut self, vary: Vary) -> Self {
         self.settings.vary = vary;
         self

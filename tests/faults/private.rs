@@ -44,9 +44,14 @@ impl Kind {
             Self::MariaDb => &["mariadb-install-db", "mariadbd", "mariadb"],
             Self::Redis | Self::RedisCluster => &["redis-server", "redis-cli"],
         };
-        let missing = programs.iter().find(|program| find(program).is_none())?;
-        Some(format!("{missing} is not installed"))
+        missing(programs)
     }
+}
+
+/// Which of these programs is not there.
+pub fn missing(programs: &[&str]) -> Option<String> {
+    let missing = programs.iter().find(|program| find(program).is_none())?;
+    Some(format!("{missing} is not installed"))
 }
 
 /// A program, also where Debian hides it.
@@ -66,7 +71,7 @@ pub fn is_root() -> bool {
 }
 
 /// A program that runs as `user` where this one is root: the servers do not like to be.
-fn command(program: &str, user: Option<&str>) -> Command {
+pub fn command(program: &str, user: Option<&str>) -> Command {
     let program = find(program).unwrap();
     match user.filter(|_| is_root()) {
         Some(user) => {

@@ -62,9 +62,19 @@ impl Server {
     }
 }
 
-/// A test that needs a server. The reason why it is ignored stands in brackets before its name.
+/// A test that needs a server.
 pub fn trial(name: String, server: &'static Server, run: impl FnOnce() + Send + 'static) -> Trial {
-    match &*server.problem {
+    trial_unless(server.problem.as_deref(), name, run)
+}
+
+/// A test that cannot run where there is a problem. The reason why it is ignored stands in brackets
+/// before its name.
+pub fn trial_unless(
+    problem: Option<&str>,
+    name: String,
+    run: impl FnOnce() + Send + 'static,
+) -> Trial {
+    match problem.map(str::to_owned) {
         None => Trial::test(name, move || {
             run();
             Ok(())
@@ -72,9 +82,7 @@ pub fn trial(name: String, server: &'static Server, run: impl FnOnce() + Send + 
         Some(problem) if env::var_os(REQUIRED).is_some() => {
             Trial::test(name, move || Err(Failed::from(problem)))
         }
-        Some(problem) => {
-            Trial::test(name, || Ok(())).with_kind(problem.as_str()).with_ignored_flag(true)
-        }
+        Some(problem) => Trial::test(name, || Ok(())).with_kind(problem).with_ignored_flag(true),
     }
 }
 
