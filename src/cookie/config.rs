@@ -239,8 +239,11 @@ impl CookieConfig {
         if !self.path.starts_with('/') {
             return Err(ConfigError::CookiePath);
         }
-        let in_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-        if self.domain().is_some_and(|domain| !domain.bytes().all(in_host)) {
+        // A user agent would cut it off, and take the cookie for that of another path.
+        if self.path.ends_with(' ') {
+            return Err(ConfigError::CookieCharacters("path"));
+        }
+        if self.domain().is_some_and(|domain| !is_host(domain)) {
             return Err(ConfigError::CookieCharacters("domain"));
         }
         if self.comment().is_some_and(|comment| comment.contains(['"', '\\'])) {
@@ -261,6 +264,14 @@ impl CookieConfig {
         }
         Ok(())
     }
+}
+
+/// Whether it has the form of a host's name, with or without a dot before it. Of a dot alone a user
+/// agent would make a cookie without a domain.
+fn is_host(domain: &str) -> bool {
+    let in_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let mut labels = domain.strip_prefix('.').unwrap_or(domain).split('.');
+    labels.all(|label| !label.is_empty() && label.bytes().all(in_label))
 }
 
 /// The characters of a `token` (RFC 9110, section 5.6.2).
@@ -425,6 +436,18 @@ mod tests {
         }
         assert_eq!(check(&cookie().with_path("shop")), Err(ConfigError::CookiePath));
         assert_eq!(check(&cookie().with_path("")), Err(ConfigError::CookiePath));
+        for path in ["/ ", "/shop "] {
+            let path = cookie().with_path(path);
+            assert_eq!(check(&path), Err(ConfigError::CookieCharacters("path")));
+        }
+        assert_eq!(check(&cookie().with_path("/my shop")), Ok(()));
+        for domain in [".", "..", "..example.com", "example..com", "example.com.", "a_b"] {
+            let domain = cookie().with_domain(domain);
+            assert_eq!(check(&domain), Err(ConfigError::CookieCharacters("domain")), "{domain:?}");
+        }
+        for domain in ["localhost", "example.com", ".example.com", ""] {
+            assert_eq!(check(&cookie().with_domain(domain)), Ok(()), "{domain:?}");
+        }
         for comment in ["say \"hi\"", "back\\slash"] {
             let comment = cookie().with_comment(comment);
             assert_eq!(check(&comment), Err(ConfigError::CookieCharacters("comment")));

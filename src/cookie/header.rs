@@ -1,6 +1,5 @@
 //! Reads session ids from `Cookie` headers.
 
-use cookie::Cookie;
 use http::HeaderValue;
 
 use super::signing::Signer;
@@ -31,6 +30,10 @@ impl Presented {
 ///
 /// Other cookies may hold any bytes. Whatever is not exactly an id, signed where that is configured, is
 /// passed over.
+///
+/// White space around names and values is a space or a tab (RFC 6265bis, section 5.6) and nothing
+/// else that Unicode calls white space: to a user agent a no-break space and `__Host-session` is a
+/// name without a prefix, which any host of the site may set.
 pub(crate) fn read<'a>(
     headers: impl IntoIterator<Item = &'a HeaderValue>,
     name: &str,
@@ -39,12 +42,15 @@ pub(crate) fn read<'a>(
     let mut presented = Presented::default();
     for header in headers {
         let text = String::from_utf8_lossy(header.as_bytes());
-        for cookie in Cookie::split_parse(text).flatten() {
-            if cookie.name() != name {
+        for pair in text.split(';') {
+            let Some((key, value)) = pair.split_once('=') else {
+                continue;
+            };
+            if trim(key) != name {
                 continue;
             }
             presented.any = true;
-            let Some(id) = signer.open(&cookie).and_then(|text| text.parse().ok()) else {
+            let Some(id) = signer.open(name, trim(value)).and_then(|text| text.parse().ok()) else {
                 continue;
             };
             if presented.ids.len() < MAX_IDS && !presented.ids.contains(&id) {
@@ -53,6 +59,10 @@ pub(crate) fn read<'a>(
         }
     }
     presented
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 #[cfg(test)]
@@ -112,6 +122,19 @@ mod tests {
             read_plain([&HeaderValue::from_str(&other_name).unwrap()]),
             Presented::default()
         );
+    }
+
+    // L1
+    #[test]
+    fn only_spaces_and_tabs_are_white_space_around_a_cookie() {
+        assert_eq!(ids(&[format!("a=b;\t sessionID \t=\t {ID} \t").as_bytes()]), [ID]);
+        for space in ["\u{85}", "\u{a0}", "\u{1680}", "\u{2003}", "\u{2028}", "\u{3000}"] {
+            let of_name = format!("{space}sessionID={ID}; sessionID{space}={ID}");
+            let of_name = HeaderValue::from_bytes(of_name.as_bytes()).unwrap();
+            assert_eq!(read_plain([&of_name]), Presented::default(), "{space:?}");
+            let of_value = format!("sessionID={space}{ID}; sessionID={ID}{space}");
+            assert_eq!(ids(&[of_value.as_bytes()]), [""; 0], "{space:?}");
+        }
     }
 
     #[test]

@@ -38,6 +38,18 @@ fn cart() -> Cart {
 
 on_each_driver! {
     // S1
+    async fn every_finite_float_is_read_back_exactly(storage) {
+        let floats = [0.1 + 0.2, 2.034_028_236_692_093_8e26, f64::MAX, f64::EPSILON, 5e-324, -0.0];
+        let rig = rig(storage).await;
+        let response = rig.visit(async |session| {
+            session.store("shop").unwrap().set("floats", &floats).unwrap();
+        }).await;
+        let again = rig.loaded(given_id(&response)).await.store("shop").unwrap();
+        let read: [f64; 6] = again.get("floats").await.unwrap().unwrap();
+        assert_eq!(read.map(f64::to_bits), floats.map(f64::to_bits));
+    }
+
+    // S1
     async fn any_serde_type_is_read_back_by_another_request(storage) {
         let rig = rig(storage).await;
         let response = rig.visit(async |session| {
