@@ -142,7 +142,9 @@ async fn say_public(mut response: Response) -> Response {
 
 async fn say_vary(response: Response) -> Response {
     let mut response = say_public(response).await;
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Language"));
+    for name in ["Cookie", "Accept-Language"] {
+        response.headers_mut().append(VARY, HeaderValue::from_static(name));
+    }
     response
 }
 

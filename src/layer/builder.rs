@@ -169,7 +169,7 @@ impl SessionLayerBuilder {
     /// [`Vary::Cookie`]. Without it a shared cache may show one visitor's page to another.
     ///
     /// Layers that append a `Vary` header of their own, as for compression, belong inside this one:
-    /// some caches, such as nginx 1.22, heed the last `Vary` header only.
+    /// some caches heed only one of several, so this one puts all of them into one.
     pub fn vary(mut self, vary: Vary) -> Self {
         self.settings.vary = vary;
         self

@@ -101,9 +101,16 @@ fn respond<C>(manager: &mut Option<SessionManager>, mut response: Response<C>) -
     response
 }
 
+/// Adds `Cookie` to what the response varies by, in one header: some caches heed only one of several.
 fn vary_by_cookie(headers: &mut HeaderMap) {
     let says_so = |name: &str| name == "*" || name.eq_ignore_ascii_case("cookie");
-    if !list_items(headers.get_all(VARY)).any(says_so) {
+    let values = headers.get_all(VARY);
+    let is_said = list_items(&values).any(says_so);
+    let cookie = (!is_said).then_some("Cookie".as_bytes());
+    let all: Vec<_> = values.iter().map(HeaderValue::as_bytes).chain(cookie).collect();
+    if let (true, Ok(all)) = (all.len() > 1, HeaderValue::from_bytes(&all.join(&b", "[..]))) {
+        headers.insert(VARY, all);
+    } else if !is_said {
         headers.append(VARY, HeaderValue::from_static("Cookie"));
     }
 }
