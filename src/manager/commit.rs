@@ -50,7 +50,8 @@ impl SessionManager {
         Err(SessionError::NoFreeId)
     }
 
-    /// Drops the uncommitted changes. Those of a commit that is under way are out of reach.
+    /// Drops the uncommitted changes. Those of a commit that is under way are out of reach, and so is a
+    /// [`rotate`](Self::rotate) whose commit was given up: it may have been done, and is carried through.
     pub fn rollback(&self) {
         self.state().roll_back();
     }

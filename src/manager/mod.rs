@@ -476,6 +476,7 @@ impl SessionManager {
     pub(crate) fn abandon(&self) {
         let mut state = self.state();
         state.phase = Phase::ResponseStarted;
+        state.next_id = None;
         state.roll_back();
     }
 

@@ -181,7 +181,9 @@ impl State {
 
     /// Drops the changes that a commit has taken.
     pub(super) fn drop_sent(&mut self) {
-        self.sent = RecordChange::default();
+        // A rotation that may have been done is carried through, or the visitor would have the old id.
+        let rotates = self.next_id.is_some();
+        self.sent = RecordChange { rotates, ..RecordChange::default() };
         for (_, application) in &mut self.applications {
             application.drop_sent();
         }

@@ -314,6 +314,27 @@ on_every_storage! {
         }
     }
 
+    // T2, D6
+    async fn a_rotation_that_was_given_up_and_rolled_back_leaves_a_cookie_that_works(rig: Rig) {
+        let layer = rig.builder_on(Suspending::new(rig.driver.clone())).build().await.unwrap();
+        let plain = rig.layer().await;
+        for polls in 0..8 {
+            let old = session(&plain).await;
+            let answer = send(&layer, request_of(&old), async |session| {
+                session.load().await.unwrap();
+                session.app::<Shop>().set("n", &2).unwrap();
+                session.rotate().await.unwrap();
+                let _ = give_up_after(polls, session.commit()).await;
+                crate::visitor::settled(&plain).await;
+                session.rollback();
+            });
+            let answer = answer.await;
+            assert_eq!(answer.status, 200, "{polls}");
+            let cookie = answer.new_id().unwrap_or_else(|| old.clone());
+            assert!(n(&plain, &cookie).await.is_some(), "{polls}");
+        }
+    }
+
     // T2
     async fn of_two_rotations_at_once_one_is_refused(rig: Rig) {
         let layer = rig.layer().await;
