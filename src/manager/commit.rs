@@ -110,7 +110,10 @@ impl SessionManager {
         let next = if rotates { Some(self.next_id()?) } else { None };
         fields.key = next.map(|id| id.key());
         let sends_cookie = fields.ends.is_some() || fields.cookie_lifetime.is_some();
-        if matches!(target, Target::Presented { .. }) || self.has_touch_due() {
+        if logs_in {
+            fields.last_used = Some(now);
+        }
+        if logs_in || matches!(target, Target::Presented { .. }) || self.has_touch_due() {
             settings.touch(&mut fields, now);
         }
         let outcome = self.call(|settings| {

@@ -157,6 +157,24 @@ on_every_storage! {
         assert_eq!(send(&layer, request_of(&id), read).await.body, "None");
     }
 
+    // T3
+    async fn a_login_is_a_use_with_an_idle_timeout_and_without(rig: Rig) {
+        for idle in [None, Some(IDLE)] {
+            let builder = match idle {
+                Some(idle) => rig.builder().idle_timeout(idle),
+                None => rig.builder(),
+            };
+            let layer = builder.build().await.unwrap();
+            let id = session(&layer).await;
+            rig.clock.advance(TICK);
+            let login = send(&layer, request_of(&id), async |session| session.login("ada").await);
+            assert_eq!(login.await.status, 200);
+            let listed = layer.manager().sessions_of("ada").await.unwrap();
+            assert_eq!(listed.last().unwrap().last_used, rig.clock.now());
+            assert_eq!(listed.last().unwrap().created, rig.clock.now() - TICK);
+        }
+    }
+
     // T1
     async fn a_cookie_lifetime_is_stored_with_the_session(rig: Rig) {
         let layer = rig.builder().max_sessions(NonZeroU32::MIN, OnTooMany::EvictOldest);
