@@ -95,6 +95,7 @@ const FAULTS: &[Fault] = &[
     fault!(crashes::the_server_hangs_for_a_while, CLUSTERS_TOO),
     fault!(crashes::a_primary_is_killed_and_its_replica_takes_over, &[Kind::RedisCluster]),
     fault!(application::the_application_is_killed_a_hundred_times, ALL),
+    fault!(application::the_application_is_killed_amid_rotations, ALL),
     fault!(connections::the_pool_is_exhausted, &[Kind::Postgres, Kind::MariaDb]),
     fault!(connections::connections_are_cut, CLUSTERS_TOO),
     fault!(connections::an_answer_gets_lost, &[Kind::Postgres, Kind::MariaDb, Kind::Redis]),

@@ -74,6 +74,7 @@ impl Application {
             .route("/set/{n}", post(set))
             .route("/get/{n}", get(read))
             .route("/count", post(count))
+            .route("/rotate", post(async |session: SessionManager| session.rotate().await))
             .layer(layer.clone());
         Self { driver, layer, router }
     }
@@ -130,7 +131,7 @@ impl Visitor {
         let seen = visitor.send("POST", "/set/0").await;
         assert_eq!(seen.status, StatusCode::OK);
         let cookie = seen.set_cookie.unwrap();
-        visitor.cookie = Some(cookie.split(';').next().unwrap().to_owned());
+        visitor.cookie = cookie.split(';').next().map(str::to_owned);
         visitor
     }
 
@@ -161,6 +162,13 @@ impl Visitor {
 
     pub async fn set(&self, n: u32) -> Seen {
         self.send("POST", &format!("/set/{n}")).await
+    }
+
+    /// Gets a fresh id.
+    pub async fn rotate(&mut self) {
+        let seen = self.send("POST", "/rotate").await;
+        assert_eq!(seen.status, StatusCode::OK, "{seen:?}");
+        self.cookie = seen.set_cookie.unwrap().split(';').next().map(str::to_owned);
     }
 
     /// The number under the key of this one, and the last one in each application.
