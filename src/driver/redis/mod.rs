@@ -68,7 +68,7 @@ use crate::id::SessionRef;
 /// The times of a session are compared with the clock of the application. Redis' own expiry collects
 /// what is left over, [`garbage_after`](RedisDriverBuilder::garbage_after) the end of a session; so
 /// cleaning up is not needed, and requests do not start it by chance. An explicit cleanup walks over all
-/// keys with `SCAN`, in small steps.
+/// keys with `SCAN`, in small steps, and leaves alone what is no session.
 ///
 /// The index of a principal is checked where it is used: a login looks at some of its sessions, and takes
 /// out those that have gone.
@@ -95,6 +95,8 @@ use crate::id::SessionRef;
 /// A call takes at most [`call_timeout`](RedisDriverBuilder::call_timeout), whatever the server does, and
 /// then fails; the layer answers 503. A call that writes and whose connection was lost is not repeated, since it may
 /// have been done. While a replica takes over calls wait for it, up to their time.
+///
+/// A cleanup takes as long as there are keys, and only each of its steps as long as a call.
 ///
 /// # Permissions
 ///
@@ -173,7 +175,7 @@ impl Driver for RedisDriver {
     }
 
     fn cleanup(&self, cleanup: Cleanup) -> DriverFuture<u64> {
-        self.0.call(move |storage| async move { storage.cleanup(cleanup).await })
+        self.0.call_in_steps(move |storage| async move { storage.cleanup(cleanup).await })
     }
 
     fn removes_expired(&self) -> bool {
