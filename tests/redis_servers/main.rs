@@ -280,6 +280,13 @@ async fn a_removal_that_was_cut_short_is_carried_through(server: &Server) {
     let left = driver.inspect(Inspect::new(Locator::Ref(record.session))).await.unwrap();
     assert_eq!(left, None);
     assert!(loaded(driver, 1).await.is_empty());
+    // Who asks for it once more is not told that there was nothing to remove.
+    created(driver, 1).await;
+    run(&["SET", &format!("{}:version", environment.name), "removing"]).await;
+    driver.remove_environment(OnMissing::Error).await.unwrap();
+    assert_eq!(number(&["EXISTS", &environment.key(1)]).await, 0);
+    let error = driver.remove_environment(OnMissing::Error).await.unwrap_err();
+    assert_eq!(error.kind(), EnvironmentMissing);
 }
 
 // P2, D5: a session that is there costs one round trip to load and one to commit to.

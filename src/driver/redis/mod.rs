@@ -96,7 +96,10 @@ use crate::id::SessionRef;
 /// then fails; the layer answers 503. A call that writes and whose connection was lost is not repeated, since it may
 /// have been done. While a replica takes over calls wait for it, up to their time.
 ///
-/// A cleanup takes as long as there are keys, and only each of its steps as long as a call.
+/// A cleanup takes as long as there are keys, and only each of its steps as long as a call. Removing the
+/// environment has the time of one call: if there are too many keys for that, it fails with
+/// [`Timeout`](super::DriverErrorKind::Timeout), from then on the environment is absent, and removing or
+/// making it again goes on with the removal.
 ///
 /// # Permissions
 ///
