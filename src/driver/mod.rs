@@ -9,7 +9,8 @@
 //!
 //! # What every driver promises
 //!
-//! - A commit is applied all or none, and so is every other call.
+//! - A commit is applied all or none, and so is every other call. Redis cannot end several sessions in
+//!   one step: the docs of `RedisDriver` say what it does instead.
 //! - A call whose future is dropped half-way leaves the storage as if it had not begun or as if it
 //!   had finished.
 //! - Writes to different keys of one session never undo each other.

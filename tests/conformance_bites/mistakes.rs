@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::task::yield_now;
-use web_session::Timestamp;
+use uuid::Uuid;
 use web_session::driver::{
-    ApplicationName, CommitOutcome, CreateOutcome, Destroy, Driver, DriverError, DriverErrorKind,
-    DriverFuture, List, Locator, OnMissing, ReplaceOutcome, SessionChange, SessionRecord, Target,
+    ApplicationName, Cleanup, CommitOutcome, CreateOutcome, Destroy, Driver, DriverError,
+    DriverErrorKind, DriverFuture, List, Locator, OnMissing, ReplaceOutcome, SessionChange,
+    SessionRecord, Target,
 };
+use web_session::{SessionRef, Timestamp};
 
 use super::mutant::{Mutant, ready};
 
@@ -383,6 +385,60 @@ pub(crate) const MISTAKES: &[Mistake] = &[
     ("one login too many is done", |mutant| {
         mutant.commit = |mutant, mut commit| {
             commit.max_sessions = commit.max_sessions.map(|max| max + 1);
+            DriverFuture::ready(mutant.write(commit))
+        };
+    }),
+    ("a refused login counts", |mutant| {
+        mutant.commit = |mutant, commit| {
+            let outcome = mutant.write(commit.clone());
+            if let Some(Some(principal)) = &commit.session.principal
+                && !matches!(outcome, Ok(CommitOutcome::Done(_) | CommitOutcome::TooMany))
+            {
+                mutant.haunt(principal, commit.now);
+            }
+            DriverFuture::ready(outcome)
+        };
+    }),
+    ("who has logged out counts", |mutant| {
+        mutant.commit = |mutant, commit| {
+            let before = match commit.target {
+                Target::Seen { session, .. } => mutant.known(|record| record.session == session),
+                _ => None,
+            };
+            if let Some(principal) = before.and_then(|record| record.principal)
+                && commit
+                    .session
+                    .principal
+                    .as_ref()
+                    .is_some_and(|to| *to != Some(principal.clone()))
+            {
+                mutant.haunt(&principal, commit.now);
+            }
+            DriverFuture::ready(mutant.write(commit))
+        };
+    }),
+    ("logins are counted before their sessions are looked for", |mutant| {
+        mutant.commit = |mutant, commit| {
+            if let Some(Some(principal)) = &commit.session.principal {
+                let list = List::new(principal.clone(), commit.now);
+                let theirs = ready(mutant.inner.list(list)).unwrap_or_default();
+                let own = match &commit.target {
+                    Target::Seen { session, .. } => *session,
+                    _ => SessionRef::from_uuid(Uuid::nil()),
+                };
+                if commit.is_one_too_many(&theirs, own) {
+                    return DriverFuture::ready(Ok(CommitOutcome::TooMany));
+                }
+            }
+            DriverFuture::ready(mutant.write(commit))
+        };
+    }),
+    ("a login removes the sessions that have expired by its clock", |mutant| {
+        mutant.commit = |mutant, commit| {
+            if commit.max_sessions.is_some() {
+                let expired = Cleanup::new(Timestamp::MIN, next(commit.now), u32::MAX);
+                let _ = ready(mutant.inner.cleanup(expired));
+            }
             DriverFuture::ready(mutant.write(commit))
         };
     }),

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use uuid::Uuid;
 use web_session::driver::{
     ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, Create, CreateOutcome,
     Destroy, Driver, DriverError, DriverFuture, EndWhere, EnvironmentState, Found, Inspect, Limits,
     List, Load, Locator, OnMissing, ReplaceItem, ReplaceOutcome, SessionChange, SessionRecord,
     Target,
 };
-use web_session::{MemoryDriver, SessionRef};
+use web_session::{MemoryDriver, SessionKey, SessionRef, Timestamp};
 
 type Call<A, T> = fn(&Mutant, A) -> DriverFuture<T>;
 
@@ -98,6 +99,16 @@ impl Mutant {
     /// Whether there has been such a session.
     pub(crate) fn known_to_be(&self, session: SessionRef) -> bool {
         self.known.lock().unwrap().contains_key(&session)
+    }
+
+    /// Gives a principal a session that nobody has asked for.
+    pub(crate) fn haunt(&self, principal: &str, now: Timestamp) {
+        let session = SessionRef::from_uuid(Uuid::from_u128(1));
+        let key = SessionKey::from_bytes([1; 32]);
+        let mut record = SessionRecord::new(session, key, now, Timestamp::MAX);
+        record.principal = Some(principal.to_owned());
+        // It is there once, that is enough.
+        let _ = ready(self.inner.create(Create::new(record)));
     }
 
     /// Makes a reference of a key that a session had before its last rotation.

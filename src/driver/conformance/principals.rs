@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::driver::{
     Commit, CommitOutcome, Driver, EndWhere, Keep, List, Locator, SessionRecord, Target,
 };
-use crate::id::SessionRef;
+use crate::id::{SessionKey, SessionRef};
 
 list_cases! {
     "T3" a_principals_live_sessions_are_listed_from_the_oldest,
@@ -17,6 +17,10 @@ list_cases! {
     "T3" only_the_newest_sessions_of_a_principal_are_kept,
     "T3" a_login_beyond_the_most_sessions_changes_nothing,
     "T3" only_other_live_sessions_count_towards_the_most,
+    "T3" who_has_logged_out_does_not_count_towards_the_most,
+    "T3" a_refused_login_does_not_count_towards_the_most,
+    "T3 S5" what_is_gone_or_rotated_is_so_before_it_is_one_too_many,
+    "T3 D7" a_session_that_looks_expired_by_another_clock_is_still_its_principals,
     "T3" of_simultaneous_logins_no_more_than_the_most_are_done,
 }
 
@@ -178,6 +182,95 @@ async fn only_other_live_sessions_count_towards_the_most(driver: &dyn Driver) {
         done(driver, unlimited.clone()).await;
         unlimited.target = Target::New(fresh_record());
     }
+}
+
+async fn who_has_logged_out_does_not_count_towards_the_most(driver: &dyn Driver) {
+    store_of(driver, "ada", NOW).await;
+    let own = create(driver).await;
+    for principal in [None, Some("bob".to_owned())] {
+        done(driver, login(seen(&own))).await;
+        refused(driver, login(Target::New(fresh_record())), CommitOutcome::TooMany).await;
+        let mut logout = write(&own, &[]);
+        logout.session.principal = Some(principal);
+        done(driver, logout).await;
+        let other = done(driver, login(Target::New(fresh_record()))).await;
+        destroy(driver, vec![Locator::Ref(other.session)]).await;
+    }
+}
+
+/// Logs into a session, and gives it a fresh key.
+fn rotating_login(record: &SessionRecord, key: SessionKey) -> Commit {
+    let mut login = login(seen(record));
+    login.session.key = Some(key);
+    login
+}
+
+async fn a_refused_login_does_not_count_towards_the_most(driver: &dyn Driver) {
+    let taken = store_of(driver, "ada", NOW).await;
+    let (gone, expired, rotated) = (fresh_record(), fresh_record(), create(driver).await);
+    store(driver, &SessionRecord { expires: NOW, ..expired.clone() }).await;
+    done(driver, rotate(&rotated, fresh_key())).await;
+    for login in [login(seen(&gone)), login(seen(&expired)), login(presented(fresh_key(), None))] {
+        refused(driver, login, CommitOutcome::Gone).await;
+    }
+    refused(driver, rotating_login(&rotated, fresh_key()), CommitOutcome::Rotated).await;
+    let own = create(driver).await;
+    refused(driver, rotating_login(&own, taken.key), CommitOutcome::Collision).await;
+    let twin = SessionRecord { key: taken.key, ..fresh_record() };
+    refused(driver, login(Target::New(twin)), CommitOutcome::Collision).await;
+    for target in [seen(&create(driver).await), Target::New(fresh_record())] {
+        let mut large = login(target);
+        large.limits.items = 0;
+        assert!(driver.commit(large).await.is_err());
+    }
+    done(driver, login(seen(&own))).await;
+    assert_eq!(list(driver, "ada", NOW).await.len(), 2);
+    // One that is refused when it is the principal's already stays so.
+    let mut large = login(seen(&own));
+    large.limits.items = 0;
+    assert!(driver.commit(large).await.is_err());
+    assert_eq!(list(driver, "ada", NOW).await.len(), 2);
+    refused(driver, login(Target::New(fresh_record())), CommitOutcome::TooMany).await;
+}
+
+async fn what_is_gone_or_rotated_is_so_before_it_is_one_too_many(driver: &dyn Driver) {
+    for _ in 0..2 {
+        store_of(driver, "ada", NOW).await;
+    }
+    let (rotated, expired) = (create(driver).await, fresh_record());
+    store(driver, &SessionRecord { expires: NOW, ..expired.clone() }).await;
+    done(driver, rotate(&rotated, fresh_key())).await;
+    for target in [seen(&fresh_record()), seen(&expired), presented(expired.key, None)] {
+        refused(driver, login(target), CommitOutcome::Gone).await;
+    }
+    let retired = login(presented(rotated.key, Some(&fresh_record())));
+    for login in [rotating_login(&rotated, fresh_key()), retired] {
+        refused(driver, login, CommitOutcome::Rotated).await;
+    }
+    let otherwise = login(presented(expired.key, Some(&fresh_record())));
+    refused(driver, otherwise, CommitOutcome::TooMany).await;
+}
+
+async fn a_session_that_looks_expired_by_another_clock_is_still_its_principals(
+    driver: &dyn Driver,
+) {
+    let one = store_of(driver, "ada", NOW).await;
+    let mut two = fresh_record();
+    (two.principal, two.expires) = (Some("ada".to_owned()), at(LIFE / 2));
+    store(driver, &two).await;
+    // The clock of this one is ahead, by which "two" has expired.
+    let mut ahead = login(Target::New(fresh_record()));
+    ahead.now = at(LIFE / 2);
+    let ahead = done(driver, ahead).await;
+    let mut touch = write(&two, &[]);
+    touch.session.expires = Some(at(LIFE));
+    let two = done(driver, touch).await;
+    let mut theirs = list(driver, "ada", NOW).await;
+    theirs.sort_by_key(|record| record.session);
+    let mut expected = [one.session, two.session, ahead.session];
+    expected.sort();
+    assert!(theirs.iter().map(|record| record.session).eq(expected));
+    assert_eq!(end(driver, "ada", None).await, expected);
 }
 
 async fn of_simultaneous_logins_no_more_than_the_most_are_done(driver: &dyn Driver) {

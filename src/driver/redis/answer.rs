@@ -21,15 +21,27 @@ pub(super) enum Answer {
     Done,
     Taken,
     Rotated,
-    /// A principal has as many sessions as it may have.
+    /// The record is not the one for which other keys were prepared.
+    Changed,
+    /// A session was added to those of a principal, of which there are some others.
+    Added(Membership, Vec<Member>),
+    /// A principal has as many sessions as it may have, these.
     Full(Vec<Member>),
     Conflict(Option<Arc<str>>),
     /// There is or would be too much: how many items, all bytes, the longest text.
     Totals(i64, i64, i64),
 }
 
-/// A session in the index of a principal: its uid, when it was added, and for how many milliseconds.
+/// A session in the index of a principal: its uid, its score, and 1 while its commit may be under way.
 pub(super) type Member = (String, String, i64);
+
+/// The score with which a session was added to the index of a principal, and the one that it had before,
+/// empty if it was not there.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) score: String,
+    pub(super) before: String,
+}
 
 impl Answer {
     pub(super) fn read(value: Value) -> Result<Self, DriverError> {
@@ -48,7 +60,12 @@ impl Answer {
             },
             "taken" => Self::Taken,
             "rotated" => Self::Rotated,
-            "full" => Self::Full(from_redis_value(next(&mut parts)?).map_err(|_| corrupt())?),
+            "changed" => Self::Changed,
+            "added" => {
+                let (score, before) = (text(next(&mut parts)?)?, text(next(&mut parts)?)?);
+                Self::Added(Membership { score, before }, members(next(&mut parts)?)?)
+            }
+            "full" => Self::Full(members(next(&mut parts)?)?),
             "conflict" => Self::Conflict(match next(&mut parts)? {
                 Value::Nil => None,
                 value => Some(text(value)?.into()),
@@ -67,7 +84,7 @@ pub(super) fn unexpected() -> DriverError {
     DriverError::new(DriverErrorKind::Other, "a script gave an answer that it does not have")
 }
 
-fn corrupt() -> DriverError {
+pub(super) fn corrupt() -> DriverError {
     DriverError::new(DriverErrorKind::Corrupt, "a session is not what was stored")
 }
 
@@ -116,6 +133,10 @@ fn record(value: Value) -> Result<SessionRecord, DriverError> {
 
 fn number(text: Option<String>) -> Result<Option<i64>, DriverError> {
     text.map(|text| text.parse().map_err(|_| corrupt())).transpose()
+}
+
+fn members(value: Value) -> Result<Vec<Member>, DriverError> {
+    from_redis_value(value).map_err(|_| corrupt())
 }
 
 fn decode_key(text: &str) -> Result<SessionKey, DriverError> {

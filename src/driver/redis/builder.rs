@@ -49,7 +49,7 @@ impl RedisDriverBuilder {
     }
 
     /// How long a call may take, connecting again included, before it fails with
-    /// [`DriverErrorKind::Timeout`]. Default: 5 seconds; at least a millisecond, at most 24 days.
+    /// [`DriverErrorKind::Timeout`]; of a cleanup, each step. Default: 5 seconds; at least a millisecond, at most 24 days.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         const MOST: Duration = Duration::from_millis(i32::MAX as u64);
         self.call_timeout = timeout.clamp(Duration::from_millis(1), MOST);

@@ -63,11 +63,12 @@ impl Storage {
         missing: OnMissing,
     ) -> Result<(), DriverError> {
         let lock = self.lock_environment().await?;
-        let removed = match self.environment().await {
-            Ok(EnvironmentState::Absent) if missing == OnMissing::Error => Err(DriverError::new(
+        let removed = match self.version().await {
+            Ok(None) if missing == OnMissing::Error => Err(DriverError::new(
                 DriverErrorKind::EnvironmentMissing,
                 "nothing was removed, as the version does not exist",
             )),
+            // What another call has begun to remove is removed by this one.
             Ok(_) => self.clear(&lock).await,
             Err(error) => Err(error),
         };

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `<environment>:{<key>}` | a session: a hash with the record and all items. After a rotation, under the new key, its alias: a hash with nothing but `home`, the key where the session lies |
 //! | `<environment>:r:<uid>` | the key where the session lies that has this reference |
-//! | `<environment>:p:<digest>` | the references of a principal's sessions: a sorted set, by when they were added |
+//! | `<environment>:p:<digest>` | the references of a principal's sessions: a sorted set, each with the time by which the commit that added it is over |
 //! | `<environment>:version` | the version of this layout |
 //! | `<environment>:lock` | who changes the environment at the moment |
 //!

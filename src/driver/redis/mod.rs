@@ -3,10 +3,12 @@
 mod answer;
 mod builder;
 mod cleanup;
+mod commit;
 mod environment;
 mod error;
 mod keys;
 mod link;
+mod principals;
 mod scripts;
 mod session;
 mod storage;
@@ -25,8 +27,8 @@ use super::{
 };
 use crate::id::SessionRef;
 
-/// Keeps sessions in Redis or in a Redis Cluster, which several machines may share. Redis 7.0 is what it
-/// is tested with.
+/// Keeps sessions in Redis or in a Redis Cluster, which several machines may share. It needs
+/// Redis 7.0 or later, and is tested with 7.0.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -65,7 +67,14 @@ use crate::id::SessionRef;
 ///
 /// The times of a session are compared with the clock of the application. Redis' own expiry collects
 /// what is left over, [`garbage_after`](RedisDriverBuilder::garbage_after) the end of a session; so
-/// cleaning up is not needed, and requests do not start it by chance. An explicit cleanup walks over all keys with `SCAN`, in small steps.
+/// cleaning up is not needed, and requests do not start it by chance. An explicit cleanup walks over all
+/// keys with `SCAN`, in small steps, and leaves alone what is no session.
+///
+/// The index of a principal is checked where it is used: a login looks at some of its sessions, and takes
+/// out those that have gone.
+///
+/// Each session is ended by itself. If a call ends several and one of them fails, the others are ended
+/// nevertheless and the answer is the error; the same call again tries the rest.
 ///
 /// Times beyond the year 287 000 are compared to the nearest.
 ///
@@ -87,11 +96,17 @@ use crate::id::SessionRef;
 /// then fails; the layer answers 503. A call that writes and whose connection was lost is not repeated, since it may
 /// have been done. While a replica takes over calls wait for it, up to their time.
 ///
+/// A cleanup takes as long as there are keys, and only each of its steps as long as a call. Removing the
+/// environment has the time of one call: if there are too many keys for that, it fails with
+/// [`Timeout`](super::DriverErrorKind::Timeout), from then on the environment is absent, and removing or
+/// making it again goes on with the removal.
+///
 /// # Permissions
 ///
 /// An ACL user needs the keys `<environment>:*` and the commands `EVAL`, `EVALSHA`, `GET`, `SET`, `HGET`,
-/// `HGETALL`, `HSET`, `HDEL`, `DEL`, `UNLINK`, `EXISTS`, `PEXPIRE`, `PTTL`, `ZADD`, `ZRANGE`, `ZREM`, `ZSCORE`,
-/// `TIME`, `SCAN`, `PING` and, in a cluster, `CLUSTER SLOTS`. `INFO` is used if it is allowed.
+/// `HGETALL`, `HSET`, `HDEL`, `DEL`, `UNLINK`, `EXISTS`, `PEXPIRE`, `PTTL`, `ZADD`, `ZCARD`, `ZRANDMEMBER`,
+/// `ZRANGE`, `ZREM`, `ZSCAN`, `ZSCORE`, `TIME`, `SCAN`, `PING`, for a database other than 0 `SELECT`, and in a
+/// cluster `CLUSTER SLOTS`. `INFO` is used if it is allowed.
 ///
 /// # Cancel safety
 ///
@@ -131,11 +146,15 @@ impl Driver for RedisDriver {
     }
 
     fn create(&self, create: Create) -> DriverFuture<CreateOutcome> {
-        self.0.call(|storage| async move { storage.create(create).await })
+        let reserves = create.session.principal.is_some();
+        let call = |storage: Arc<Storage>| async move { storage.create(create).await };
+        if reserves { self.0.call_to_its_end(call) } else { self.0.call(call) }
     }
 
     fn commit(&self, commit: Commit) -> DriverFuture<CommitOutcome> {
-        self.0.call(|storage| async move { storage.commit(commit).await })
+        let reserves = commit::reserves(&commit);
+        let call = |storage: Arc<Storage>| async move { storage.commit(commit).await };
+        if reserves { self.0.call_to_its_end(call) } else { self.0.call(call) }
     }
 
     fn replace_item(&self, replace: ReplaceItem) -> DriverFuture<ReplaceOutcome> {
@@ -159,7 +178,7 @@ impl Driver for RedisDriver {
     }
 
     fn cleanup(&self, cleanup: Cleanup) -> DriverFuture<u64> {
-        self.0.call(move |storage| async move { storage.cleanup(cleanup).await })
+        self.0.call_in_steps(move |storage| async move { storage.cleanup(cleanup).await })
     }
 
     fn removes_expired(&self) -> bool {

@@ -40,10 +40,12 @@ macro_rules! script {
 
 script!(LOAD, Repeatable, "session.lua", "load.lua");
 script!(CREATE, Once, "session.lua", "create.lua");
-script!(COMMIT, Once, "session.lua", "commit.lua");
+script!(CHECK, Repeatable, "session.lua", "target.lua", "check.lua");
+script!(COMMIT, Once, "session.lua", "target.lua", "commit.lua");
 script!(REPLACE, Once, "session.lua", "replace.lua");
 script!(END, Once, "session.lua", "end.lua");
 script!(ALIAS, Once, "alias.lua");
 script!(ADD, Repeatable, "add.lua");
 script!(DROP, Repeatable, "drop.lua");
+script!(UNDO, Repeatable, "undo.lua");
 script!(SWAP, Once, "swap.lua");

@@ -4,18 +4,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value, from_redis_value};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::answer::{Answer, Member, unexpected};
+use super::answer::{Answer, unexpected};
 use super::cleanup::Progress;
 use super::error::redact;
 use super::keys::{Home, Keys, home, uid};
 use super::link::{Effect, Link};
-use super::scripts::{ADD, DROP, END, LOAD, Script};
+use super::scripts::{END, LOAD, Script};
 use crate::clock::Timestamp;
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Limits, Locator, SessionRecord};
 use crate::id::SessionRef;
@@ -58,15 +58,25 @@ impl Storage {
         T: Send + 'static,
         F: Future<Output = Result<T, DriverError>> + Send + 'static,
     {
+        self.call_in_steps(|storage| async move { storage.in_time(call(storage.clone())).await })
+    }
+
+    /// Runs a call that bounds the time of each of its steps itself.
+    pub(super) fn call_in_steps<T, F>(
+        self: &Arc<Self>,
+        call: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> DriverFuture<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, DriverError>> + Send + 'static,
+    {
         let storage = self.clone();
         DriverFuture::new(async move {
-            if Handle::try_current().is_err() {
-                return Err(DriverError::new(DriverErrorKind::Other, "there is no tokio runtime"));
-            }
-            let limit = storage.call_timeout;
-            match timeout(limit, call(storage.clone())).await {
-                Ok(answer) => answer,
-                Err(_) => Err(storage.timed_out()),
+            match Handle::try_current() {
+                Ok(_) => call(storage).await,
+                Err(_) => {
+                    Err(DriverError::new(DriverErrorKind::Other, "there is no tokio runtime"))
+                }
             }
         })
     }
@@ -80,17 +90,20 @@ impl Storage {
         T: Send + 'static,
         F: Future<Output = Result<T, DriverError>> + Send + 'static,
     {
-        self.call(|storage| async move {
-            let limit = storage.call_timeout;
-            let timed_out = storage.timed_out();
-            match tokio::spawn(timeout(limit, call(storage))).await {
-                Ok(answer) => answer.unwrap_or(Err(timed_out)),
-                Err(_) => Err(DriverError::new(
-                    DriverErrorKind::Other,
-                    "the task of the call was stopped",
-                )),
-            }
+        self.call_in_steps(|storage| async move {
+            let task = async move { storage.in_time(call(storage.clone())).await };
+            tokio::spawn(task).await.unwrap_or_else(|_| {
+                Err(DriverError::new(DriverErrorKind::Other, "the task of the call was stopped"))
+            })
         })
+    }
+
+    /// Gives up what takes longer than a call may.
+    pub(super) async fn in_time<T>(
+        &self,
+        step: impl Future<Output = Result<T, DriverError>>,
+    ) -> Result<T, DriverError> {
+        timeout(self.call_timeout, step).await.unwrap_or_else(|_| Err(self.timed_out()))
     }
 
     fn timed_out(&self) -> DriverError {
@@ -112,9 +125,14 @@ impl Storage {
     pub(super) async fn tidy(&self, commands: Vec<Cmd>) {
         let all = commands.iter().map(|command| self.link.send(command, Effect::Repeatable));
         for answer in join_all(all).await {
-            if let Err(error) = answer {
-                tracing::debug!(error = %self.error(error), "an index entry could not be removed");
-            }
+            self.forgive(answer.map_err(|error| self.error(error)));
+        }
+    }
+
+    /// What became of something that makes no difference to any answer.
+    pub(super) fn forgive<T>(&self, answer: Result<T, DriverError>) {
+        if let Err(error) = answer {
+            tracing::debug!(%error, "an index entry could not be removed");
         }
     }
 
@@ -241,62 +259,21 @@ impl Storage {
         self.tidy(tidy).await;
     }
 
-    /// Adds a session to those of its principal. `false` if there are more than `most` others.
-    pub(super) async fn add_to_principal(
-        &self,
-        principal: &str,
-        uid: &str,
-        ttl: i64,
-        most: Option<u32>,
-        now: Timestamp,
-    ) -> Result<bool, DriverError> {
-        let ttl = ttl.to_string();
-        let most = most.map(|most| most.to_string()).unwrap_or_default();
-        let set = self.keys.principal(principal);
-        loop {
-            let others = match self.run(&ADD, &set, &[uid, &ttl, &most]).await? {
-                Answer::Done => return Ok(true),
-                Answer::Full(others) => others,
-                _ => return Err(unexpected()),
-            };
-            let dropped = others.iter().map(|other| self.drop_if_dead(principal, other, now));
-            if !try_join_all(dropped).await?.contains(&true) {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Takes a session out of those of a principal to which it does not belong. Whether it did not.
-    async fn drop_if_dead(
-        &self,
-        principal: &str,
-        (uid, added, age): &Member,
-        now: Timestamp,
-    ) -> Result<bool, DriverError> {
-        let record = match self.place_of(uid).await? {
-            Some(mut place) => self.inspect_at(&mut place).await?,
-            None => None,
-        };
-        let dead = match record.filter(|record| record.principal.as_deref() == Some(principal)) {
-            Some(record) => !record.is_live(now),
-            // Its commit may be under way, for as long as a call may take.
-            None => i128::from(*age) > 2 * self.call_timeout.as_millis() as i128,
-        };
-        if dead {
-            self.run(&DROP, &self.keys.principal(principal), &[uid, added]).await?;
-        }
-        Ok(dead)
-    }
-
-    /// How long Redis keeps what belongs to a session that ends then, in milliseconds.
+    /// How long Redis keeps what leads to a session that ends then, in milliseconds: not shorter than the
+    /// session itself, which is written later in the call.
     pub(super) fn ttl(&self, ends: Timestamp, now: Timestamp) -> i64 {
         let left = ends.as_millis().saturating_sub(now.as_millis()).max(0);
-        left.saturating_add(self.garbage_millis()).min(LONGEST)
+        let call = millis(self.call_timeout);
+        left.saturating_add(self.garbage_millis()).saturating_add(call).min(LONGEST)
     }
 
     pub(super) fn garbage_millis(&self) -> i64 {
-        i64::try_from(self.garbage_after.as_millis()).unwrap_or(LONGEST).min(LONGEST)
+        millis(self.garbage_after)
     }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(LONGEST).min(LONGEST)
 }
 
 pub(super) fn unlink(key: &str) -> Cmd {

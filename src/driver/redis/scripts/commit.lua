@@ -1,26 +1,11 @@
--- ARGV: key, uid, target, now, retired after, new key or '', garbage time, longest time, idle
--- time or '', most items, most bytes, longest text; how many fields, each as name, whether it is kept, value; how many
--- applications, each as prefix, whether it is emptied, whether an item is stored, how many items, each as
--- key, whether it is kept, value.
--- Answers {'done', record}, {'none'}, {'rotated'}, {'totals', ...} if there would be too much.
-local target, now, new_key = ARGV[3], tonumber(ARGV[4]), ARGV[6]
-if not is_asked_for() then
-  return {'none'}
-end
-if target ~= 'existing' and tonumber(stored.exp) <= now then
-  return {'none'}
-end
-if target == 'presented' and stored.key ~= ARGV[1] then
-  if stored.rot and tonumber(stored.rot) > tonumber(ARGV[5]) then
-    return {'rotated'}
-  end
-  return {'none'}
-end
-if target == 'existing' and ARGV[2] == '' and stored.key ~= ARGV[1] then
-  return {'none'}
-end
-if target == 'seen' and new_key ~= '' and stored.key ~= ARGV[1] then
-  return {'rotated'}
+-- ARGV: as in target.lua, and the shape for which other keys were prepared or '' if none had to be, garbage
+-- time, longest time, idle time or '', most items, most bytes, longest text; how many fields, each as name,
+-- whether it is kept, value; how many applications, each as prefix, whether it is emptied, whether an item is
+-- stored, how many items, each as key, whether it is kept, value.
+-- Answers {'done', record}, {'none'}, {'rotated'}, {'changed'} if it has another shape, {'totals', ...} if there
+-- would be too much.
+if ARGV[7] ~= '' and ARGV[7] ~= shape then
+  return {'changed'}
 end
 
 -- What is to be written is put together first: a script that has written is not undone.
@@ -30,7 +15,7 @@ local function change(field, kept, value)
   stored[field] = kept and value or nil
 end
 
-local at = 13
+local at = 14
 if new_key ~= '' then
   change('prev', true, stored.key)
   change('key', true, new_key)
@@ -42,8 +27,8 @@ for _ = 1, fields do
   change(ARGV[at], ARGV[at + 1] == '1', ARGV[at + 2])
   at = at + 3
 end
-if ARGV[9] ~= '' then
-  local expires = tonumber(stored.use) + tonumber(ARGV[9])
+if ARGV[10] ~= '' then
+  local expires = tonumber(stored.use) + tonumber(ARGV[10])
   local is_sooner = expires < tonumber(stored['end'])
   change('exp', true, is_sooner and string.format('%.0f', expires) or stored['end'])
 end
@@ -70,7 +55,7 @@ for _ = 1, applications do
   end
   if stores then
     local sums = totals(prefix)
-    if exceeds(sums, ARGV[10], ARGV[11], ARGV[12]) then
+    if exceeds(sums, ARGV[11], ARGV[12], ARGV[13]) then
       return sums
     end
   end
@@ -84,6 +69,6 @@ for field in pairs(changed) do
   end
 end
 if changed['end'] then
-  set_garbage_time(ARGV[4], ARGV[7], ARGV[8])
+  set_garbage_time(ARGV[4], ARGV[8], ARGV[9])
 end
 return {'done', record()}

@@ -5,7 +5,7 @@ if not stored.uid then
 end
 if ARGV[3] == 'range' then
   local expires = tonumber(stored.exp)
-  if expires < tonumber(ARGV[4]) or expires >= tonumber(ARGV[5]) then
+  if not expires or expires < tonumber(ARGV[4]) or expires >= tonumber(ARGV[5]) then
     return {'none'}
   end
 elseif not is_asked_for() or (ARGV[2] == '' and stored.key ~= ARGV[1]) then

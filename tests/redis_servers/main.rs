@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(missing_docs, unreachable_pub)]
 
-#[path = "support/servers.rs"]
+mod cleanup;
+mod cluster;
+mod principals;
+#[path = "../support/servers.rs"]
 mod servers;
+mod times;
 
 use std::io::{BufRead, BufReader};
 use std::process::ExitCode;
@@ -16,11 +20,11 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 use servers::{REDIS, REDIS_CLUSTER, Server};
 use web_session::driver::DriverErrorKind::{
-    Configuration, Corrupt, EnvironmentDefective, EnvironmentMissing, Timeout, Unavailable,
+    Configuration, EnvironmentDefective, EnvironmentMissing, Timeout, Unavailable,
 };
 use web_session::driver::{
-    Cleanup, Commit, CommitOutcome, Create, CreateOutcome, Destroy, EnvironmentState, Found,
-    Inspect, List, Load, Locator, SessionRecord, Target,
+    Cleanup, Commit, CommitOutcome, Create, CreateOutcome, EnvironmentState, Found, Inspect, List,
+    Load, Locator, SessionRecord, Target,
 };
 use web_session::{
     ConnectError, Driver, OnMissing, RedisDriver, SessionKey, SessionRef, Timestamp,
@@ -146,22 +150,60 @@ async fn a_user_needs_the_keys_of_the_environment_and_the_named_commands(server:
     let keys = format!("~{name}:*");
     let mut rules = vec!["ACL", "SETUSER", &name, "on", ">right", &keys];
     rules.extend([
-        "+eval", "+evalsha", "+get", "+set", "+hget", "+hgetall", "+hset", "+hdel", "+del",
-        "+unlink", "+exists", "+pexpire", "+pttl", "+zadd", "+zrange", "+zrem", "+zscore", "+time",
-        "+scan", "+ping",
+        "+eval",
+        "+evalsha",
+        "+get",
+        "+set",
+        "+hget",
+        "+hgetall",
+        "+hset",
+        "+hdel",
+        "+del",
+        "+unlink",
+        "+exists",
+        "+pexpire",
+        "+pttl",
+        "+zadd",
+        "+zcard",
+        "+zrandmember",
+        "+zrange",
+        "+zrem",
+        "+zscan",
+        "+zscore",
+        "+time",
+        "+scan",
+        "+ping",
+        "+select",
     ]);
     run(&rules).await;
     let mut url = url::Url::parse(&server.url()).unwrap();
     url.set_username(&name).unwrap();
     url.set_password(Some("right")).unwrap();
+    url.set_path("/1");
     let user = RedisDriver::builder(url.as_str()).environment(&name).connect().await.unwrap();
     user.ensure_environment().await.unwrap();
     let mut login = record(1);
     login.principal = Some("ada".to_owned());
     user.create(Create::new(login.clone())).await.unwrap();
     user.commit(rotation(&login, 2)).await.unwrap();
-    assert_eq!(user.list(List::new("ada".to_owned(), NOW)).await.unwrap().len(), 1);
-    assert_eq!(user.cleanup(Cleanup::new(NOW, at(LIFE + 1), 10)).await.unwrap(), 1);
+    let mut capped = Commit::new(Target::New(record(3)), NOW);
+    capped.session.principal = Some(login.principal.clone());
+    capped.max_sessions = Some(1);
+    assert_eq!(user.commit(capped.clone()).await.unwrap(), CommitOutcome::TooMany);
+    capped.max_sessions = Some(30);
+    capped.target = Target::New(SessionRecord::new(record(3).session, key(2), NOW, at(LIFE)));
+    assert_eq!(user.commit(capped.clone()).await.unwrap(), CommitOutcome::Collision);
+    for n in 10..30 {
+        capped.target = Target::New(record(n));
+        user.commit(capped.clone()).await.unwrap();
+    }
+    let mut switch = Commit::new(Target::Existing(Locator::Ref(login.session)), NOW);
+    switch.session.principal = Some(Some("bob".to_owned()));
+    switch.session.ends = Some(at(2 * LIFE));
+    user.commit(switch).await.unwrap();
+    assert_eq!(user.list(List::new("ada".to_owned(), NOW)).await.unwrap().len(), 20);
+    assert_eq!(user.list(List::new("bob".to_owned(), NOW)).await.unwrap().len(), 1);
+    assert_eq!(user.cleanup(Cleanup::new(NOW, at(LIFE + 1), 100)).await.unwrap(), 21);
     user.remove_environment(OnMissing::Error).await.unwrap();
     let other = RedisDriver::builder(url.as_str()).environment("other").connect().await;
     let error = other.unwrap_err();
@@ -238,143 +280,13 @@ async fn a_removal_that_was_cut_short_is_carried_through(server: &Server) {
     let left = driver.inspect(Inspect::new(Locator::Ref(record.session))).await.unwrap();
     assert_eq!(left, None);
     assert!(loaded(driver, 1).await.is_empty());
-}
-
-async fn what_is_not_a_session_is_an_error_and_not_no_session(server: &Server) {
-    let environment = Environment::new(server).await;
-    let driver = &environment.driver;
+    // Who asks for it once more is not told that there was nothing to remove.
     created(driver, 1).await;
-    for (n, command) in [
-        (2, vec!["SET", "KEY", "text"]),
-        (1, vec!["HSET", "KEY", "exp", "soon"]),
-        (1, vec!["HSET", "KEY", "exp", "1", "uid", "nobody"]),
-    ] {
-        let key = environment.key(n);
-        let command: Vec<_> =
-            command.iter().map(|word| if *word == "KEY" { key.as_str() } else { word }).collect();
-        run(&command).await;
-        let load = Load::new(vec![Locator::Key(self::key(n))], NOW);
-        let error = driver.load(load).await.unwrap_err();
-        assert_eq!(error.kind(), Corrupt, "{command:?}: {error}");
-    }
-}
-
-// D5, M19: Redis forgets nothing before its time.
-async fn redis_forgets_a_session_an_hour_after_its_end_and_not_before(server: &Server) {
-    let environment = Environment::new(server).await;
-    let driver = &environment.driver;
-    let mut record = record(1);
-    record.principal = Some("ada".to_owned());
-    driver.create(Create::new(record.clone())).await.unwrap();
-    let hour = 3_600_000;
-    let around = |ttl: i64, expected: i64| {
-        assert!((expected - 5_000..=expected).contains(&ttl), "{ttl} is not about {expected}");
-    };
-    let home = environment.key(1);
-    let reference = format!("{}:r:{}", environment.name, "01".repeat(16));
-    around(number(&["PTTL", &home]).await, LIFE + hour);
-    around(number(&["PTTL", &reference]).await, LIFE + hour);
-    // An expired session is known; a later end is kept to by all that belongs to it, its alias too.
-    let mut rotate = rotation(&record, 2);
-    rotate.session.expires = Some(at(-1));
-    driver.commit(rotate).await.unwrap();
-    let expired = driver.inspect(Inspect::new(Locator::Key(key(2)))).await.unwrap().unwrap();
-    assert_eq!(expired.expires, at(-1));
-    let mut later = Commit::new(Target::Existing(Locator::Ref(record.session)), NOW);
-    (later.session.expires, later.session.ends) = (Some(at(9 * LIFE)), Some(at(9 * LIFE)));
-    driver.commit(later).await.unwrap();
-    let pattern = format!("{}:p:*", environment.name);
-    let found: (i64, Vec<String>) =
-        redis::from_redis_value(run(&["SCAN", "0", "MATCH", &pattern, "COUNT", "100000"]).await)
-            .unwrap();
-    assert_eq!(found.1.len(), 1);
-    for key in [home, environment.key(2), reference, found.1[0].clone()] {
-        around(number(&["PTTL", &key]).await, 9 * LIFE + hour);
-    }
-}
-
-// T2: an id that was prepared and never came to be leads nowhere.
-async fn a_rotation_that_was_cut_short_changes_nothing(server: &Server) {
-    let environment = Environment::new(server).await;
-    let driver = &environment.driver;
-    let record = created(driver, 1).await;
-    run(&["HSET", &environment.key(2), "home", &"01".repeat(32)]).await;
-    assert!(loaded(driver, 2).await.is_empty(), "the new id is not valid yet");
-    assert_eq!(loaded(driver, 1).await.len(), 1, "the old one still is");
-    // The same id may be tried again.
-    let rotated = driver.commit(rotation(&record, 2)).await.unwrap();
-    let CommitOutcome::Done(rotated) = rotated else { panic!("{rotated:?}") };
-    assert_eq!(loaded(driver, 2).await[0].session, rotated);
-    // What is left of an alias keeps nobody from having its id.
-    let ended = driver.destroy(Destroy::new(vec![Locator::Key(key(2))])).await.unwrap();
-    assert_eq!(ended, [record.session]);
-    run(&["HSET", &environment.key(3), "home", &"01".repeat(32)]).await;
-    created(driver, 3).await;
-}
-
-// T2
-async fn of_two_rotations_at_once_one_is_done(server: &Server) {
-    let environment = Environment::new(server).await;
-    let other = builder(server).environment(&environment.name).connect().await.unwrap();
-    for round in 0..20 {
-        let record = created(&environment.driver, round * 3 + 1).await;
-        let drivers: [&dyn Driver; 2] = [&environment.driver, &other];
-        let rotations = [round * 3 + 2, round * 3 + 3].map(|n| rotation(&record, n));
-        let calls: Vec<_> = drivers
-            .iter()
-            .zip(rotations)
-            .map(|(driver, rotation)| tokio::spawn(driver.commit(rotation)))
-            .collect();
-        let mut done = Vec::new();
-        for call in calls {
-            match call.await.unwrap().unwrap() {
-                CommitOutcome::Done(record) => done.push(record),
-                outcome => assert_eq!(outcome, CommitOutcome::Rotated),
-            }
-        }
-        assert_eq!(done.len(), 1);
-        for n in [round * 3 + 2, round * 3 + 3] {
-            assert_eq!(loaded(&other, n).await.len(), usize::from(key(n) == done[0].key));
-        }
-    }
-}
-
-// M16
-async fn a_cleanup_in_batches_leaves_none_behind(server: &Server) {
-    const SESSIONS: usize = 3_000;
-    let environment = Environment::new(server).await;
-    let driver = &environment.driver;
-    for chunk in 0..SESSIONS / 100 {
-        let calls = (0..100).map(|n| {
-            let number = (chunk * 100 + n) as u128 + 1;
-            let mut bytes = [0; 32];
-            bytes[..16].copy_from_slice(&number.to_be_bytes());
-            let mut session = record(1);
-            session.session = SessionRef::from_uuid(uuid::Uuid::from_u128(number));
-            session.key = SessionKey::from_bytes(bytes);
-            driver.create(Create::new(session))
-        });
-        for created in futures_util::future::join_all(calls).await {
-            created.unwrap();
-        }
-    }
-    let live = record(250);
-    let mut late = live.clone();
-    late.expires = at(2 * LIFE);
-    late.ends = at(2 * LIFE);
-    driver.create(Create::new(late)).await.unwrap();
-    let mut removed = Vec::new();
-    loop {
-        let batch = driver.cleanup(Cleanup::new(NOW, at(LIFE + 1), 700)).await.unwrap();
-        removed.push(batch);
-        if batch < 700 {
-            break;
-        }
-    }
-    assert_eq!(removed, [700, 700, 700, 700, 200]);
-    assert_eq!(loaded(driver, 250).await.len(), 1);
-    let left = driver.cleanup(Cleanup::new(NOW, at(LIFE + 1), 700)).await.unwrap();
-    assert_eq!(left, 0);
+    run(&["SET", &format!("{}:version", environment.name), "removing"]).await;
+    driver.remove_environment(OnMissing::Error).await.unwrap();
+    assert_eq!(number(&["EXISTS", &environment.key(1)]).await, 0);
+    let error = driver.remove_environment(OnMissing::Error).await.unwrap_err();
+    assert_eq!(error.kind(), EnvironmentMissing);
 }
 
 // P2, D5: a session that is there costs one round trip to load and one to commit to.
@@ -413,91 +325,11 @@ async fn a_load_and_a_commit_are_one_script_each(server: &Server) {
     }
 }
 
-async fn a_cluster_spreads_sessions_over_all_of_its_nodes(server: &Server) {
-    let environment = Environment::new(server).await;
-    for n in 0..60 {
-        created(&environment.driver, n).await;
-    }
-    let mut nodes = Vec::new();
-    for (_, address) in primaries(server) {
-        let client = redis::Client::open(format!("redis://{address}")).unwrap();
-        let mut node = client.get_multiplexed_async_connection().await.unwrap();
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(0).arg("MATCH").arg(format!("{}:{{*", environment.name));
-        scan.arg("COUNT").arg(1_000_000);
-        let (_, keys): (u64, Vec<String>) = scan.query_async(&mut node).await.unwrap();
-        nodes.push(keys.len());
-    }
-    assert_eq!(nodes.len(), 3, "three primaries");
-    assert_eq!(nodes.iter().sum::<usize>(), 60);
-    assert!(nodes.iter().all(|keys| *keys > 5), "{nodes:?}");
-    assert_eq!(environment.driver.cleanup(Cleanup::new(NOW, at(LIFE + 1), 100)).await.unwrap(), 60);
-}
-
-// A session is found while its slot moves, and after it has moved.
-async fn a_slot_that_moves_to_another_node_is_followed(server: &Server) {
-    let environment = Environment::new(server).await;
-    let driver = &environment.driver;
-    // No other test has a session in this slot.
-    let n = 200;
-    let key = environment.key(n);
-    let primaries = primaries(server);
-    let slot = at_node(&primaries[0].1, &["CLUSTER", "KEYSLOT", &key]);
-    for (_, address) in &primaries {
-        // As a run that was stopped may have left it.
-        at_node(address, &["CLUSTER", "SETSLOT", &slot, "STABLE"]);
-    }
-    let record = created(driver, n).await;
-    let holds = |address: &str| !at_node(address, &["GET", &key]).starts_with("MOVED");
-    let (from, to): (Vec<_>, Vec<_>) = primaries.iter().partition(|(_, at)| holds(at));
-    let ((from_id, from), (to_id, to)) = (from[0], to[0]);
-    let works = async || {
-        let target = Target::Seen { session: record.session, key: record.key };
-        let outcome = driver.commit(Commit::new(target, NOW)).await.unwrap();
-        assert!(matches!(outcome, CommitOutcome::Done(_)), "{outcome:?}");
-        assert_eq!(loaded(driver, n).await.len(), 1);
-    };
-    at_node(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", from_id]);
-    at_node(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", to_id]);
-    works().await;
-    let (host, port) = to.rsplit_once(':').unwrap();
-    assert_eq!(at_node(from, &["MIGRATE", host, port, &key, "0", "5000"]), "OK");
-    works().await;
-    for (_, address) in &primaries {
-        at_node(address, &["CLUSTER", "SETSLOT", &slot, "NODE", to_id]);
-    }
-    works().await;
-}
-
-/// What a node of the cluster answers.
-fn at_node(address: &str, command: &[&str]) -> String {
-    let (host, port) = address.rsplit_once(':').unwrap();
-    let mut client = std::process::Command::new("redis-cli");
-    let answer = client.args(["-h", host, "-p", port]).args(command).output().unwrap().stdout;
-    String::from_utf8(answer).unwrap().trim().to_owned()
-}
-
-/// The ids and the addresses of the nodes that hold slots.
-fn primaries(server: &Server) -> Vec<(String, String)> {
-    let url = url::Url::parse(&server.url()).unwrap();
-    let mut command = std::process::Command::new("redis-cli");
-    command.args(["-h", url.host_str().unwrap(), "-p", &url.port().unwrap().to_string()]);
-    let nodes = command.args(["CLUSTER", "NODES"]).output().unwrap().stdout;
-    let nodes = String::from_utf8(nodes).unwrap();
-    let fields = nodes.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let primaries = fields.filter(|fields| fields[2].contains("master"));
-    let named = primaries.map(|fields| {
-        let address = fields[1].split('@').next().unwrap();
-        (fields[0].to_owned(), address.to_owned())
-    });
-    named.collect()
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     macro_rules! trials {
-        ($server:ident, $group:literal: $($name:ident),* $(,)?) => {
+        ($server:ident, $group:literal: $($name:path),* $(,)?) => {
             $(trials.push(servers::trial(
                 format!("{}::{}", $group, stringify!($name)),
                 &$server,
@@ -519,19 +351,27 @@ fn main() -> ExitCode {
         no_time_is_too_long_or_too_short_to_be_set,
         another_version_is_refused,
         a_removal_that_was_cut_short_is_carried_through,
-        what_is_not_a_session_is_an_error_and_not_no_session,
-        redis_forgets_a_session_an_hour_after_its_end_and_not_before,
-        a_rotation_that_was_cut_short_changes_nothing,
-        of_two_rotations_at_once_one_is_done,
-        a_cleanup_in_batches_leaves_none_behind,
+        cleanup::what_is_not_a_session_is_an_error_and_not_no_session,
+        cleanup::what_is_no_session_keeps_no_other_from_being_cleaned_up,
+        cleanup::a_damaged_session_keeps_no_other_of_its_principal_alive,
+        cleanup::a_cleanup_may_take_longer_than_a_call,
+        principals::sessions_that_redis_has_forgotten_leave_the_index,
+        principals::a_session_that_is_anothers_leaves_the_index,
+        principals::a_dropped_login_does_not_count,
+        times::an_end_that_is_moved_during_a_rotation_is_that_of_the_fresh_id,
+        times::redis_forgets_a_session_an_hour_after_its_end_and_not_before,
+        times::a_rotation_that_was_cut_short_changes_nothing,
+        times::of_two_rotations_at_once_one_is_done,
+        cleanup::a_cleanup_in_batches_leaves_none_behind,
         a_load_and_a_commit_are_one_script_each,
     }
     trials! { REDIS_CLUSTER, "redis_cluster":
         two_environments_in_one_database_do_not_see_each_other,
-        of_two_rotations_at_once_one_is_done,
-        a_cleanup_in_batches_leaves_none_behind,
-        a_cluster_spreads_sessions_over_all_of_its_nodes,
-        a_slot_that_moves_to_another_node_is_followed,
+        times::of_two_rotations_at_once_one_is_done,
+        cleanup::a_cleanup_in_batches_leaves_none_behind,
+        principals::a_dropped_login_does_not_count,
+        cluster::a_cluster_spreads_sessions_over_all_of_its_nodes,
+        cluster::a_slot_that_moves_to_another_node_is_followed,
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
