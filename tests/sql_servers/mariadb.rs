@@ -74,8 +74,13 @@ async fn a_wrong_url_is_an_error_that_says_which_part_is_wrong() {
         (with(&format!("{host}:{port}")), Configuration, "database"),
         (with("localhost:99999/test"), Configuration, "port"),
         (with(&format!("{host}:{port}/test?sslmod=require")), Configuration, "sslmod"),
+        (format!("mysql://{host}:{port}/test?s3cret=1"), Configuration, "unknown parameter"),
     ])
     .await;
+    are_refused(with_odd_passwords("mysql")).await;
+    let pool = MySqlPool::connect_lazy("mysql://app:/s3cret@db.example/shop").unwrap();
+    let driver = MySqlDriver::new(pool);
+    assert!(!format!("{driver:?}").contains("s3cret"), "{driver:?}");
     let mut nowhere = real.clone();
     nowhere.set_path("nosuchdatabase");
     let error = MySqlDriver::connect(nowhere.as_str()).await.unwrap_err();

@@ -71,8 +71,13 @@ async fn a_wrong_url_is_an_error_that_says_which_part_is_wrong() {
         (with(&format!("{host}:{port}/test?sslmode=s3cret")), Configuration, "parameter"),
         (format!("postgres://nosuchuser:s3cret@{host}:{port}/test"), Configuration, "user"),
         ("postgres://%ff:s3cret@localhost/test".to_owned(), Configuration, "%"),
+        (format!("postgres://{host}:{port}/test?s3cret=1"), Configuration, "unknown parameter"),
     ])
     .await;
+    are_refused(with_odd_passwords("postgres")).await;
+    let pool = PgPool::connect_lazy("postgres://app:/s3cret@db.example/shop").unwrap();
+    let driver = PostgresDriver::new(pool);
+    assert!(!format!("{driver:?}").contains("s3cret"), "{driver:?}");
     let other = PostgresDriver::connect("mysql://ada:s3cret@localhost/test").await.unwrap_err();
     assert!(other.to_string().contains("scheme"), "{other}");
     assert!(

@@ -13,7 +13,7 @@ use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
 
-use super::url::Scheme;
+use super::url::{Scheme, shown};
 use super::{
     DEFAULT_CALL_TIMEOUT, EnvironmentName, Report, Server, Source, Storage, connection_of_sqlx,
     sql_driver,
@@ -161,7 +161,7 @@ impl Server for MySql {
     };
 
     fn place(options: &MySqlConnectOptions) -> String {
-        let database = options.get_database().unwrap_or_default();
+        let database = shown(options.get_database().unwrap_or_default());
         match options.get_socket() {
             Some(socket) => format!("mysql:{}/{database}", socket.display()),
             None => format!("mysql://{}:{}/{database}", options.get_host(), options.get_port()),

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 
-use super::url::Scheme;
+use super::url::{Scheme, shown};
 use super::{
     DEFAULT_CALL_TIMEOUT, EnvironmentName, Report, Server, Source, Storage, connection_of_sqlx,
     sql_driver,
@@ -162,7 +162,7 @@ impl Server for Postgres {
     };
 
     fn place(options: &PgConnectOptions) -> String {
-        let database = options.get_database().unwrap_or(options.get_username());
+        let database = shown(options.get_database().unwrap_or(options.get_username()));
         match options.get_socket() {
             Some(socket) => format!("postgres:{}/{database}", socket.display()),
             None => format!("postgres://{}:{}/{database}", options.get_host(), options.get_port()),
