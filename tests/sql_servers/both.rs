@@ -118,6 +118,13 @@ pub async fn are_refused(urls: Vec<WrongUrl>) {
     }
 }
 
+/// As servers want it that replicate rows.
+pub fn give_each_table_a_primary_key(statements: &[String]) {
+    let tables = statements.iter().filter(|statement| statement.starts_with("CREATE TABLE"));
+    let keyless: Vec<_> = tables.filter(|table| !table.contains("PRIMARY KEY")).collect();
+    assert!(keyless.is_empty(), "{keyless:?}");
+}
+
 /// M8, D4: changed by these statements, it is refused for this reason and never misread.
 pub async fn is_a_defect<D: Driver + Clone>(environment: &Environment<D>, defect: &str) {
     let driver = &environment.driver;

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Test> {
             two_environments_in_one_database_do_not_see_each_other,
             a_user_that_may_not_make_tables_can_use_those_that_exist,
             tables_that_were_made_by_hand_are_complete,
+            a_version_without_a_primary_key_as_it_was_made_before_is_complete,
             a_pool_of_the_applications_is_enough,
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
             a_transaction_that_lost_a_deadlock_is_run_again,
@@ -109,7 +110,7 @@ async fn a_structure_that_is_not_what_is_needed_is_a_defect() {
         ("DROP TABLE {env}_version; CREATE VIEW {env}_version AS SELECT 1 version", "not a table"),
         ("UPDATE {env}_version SET version = 2", "newer version"),
         ("UPDATE {env}_version SET version = 0", "unknown"),
-        ("INSERT INTO {env}_version VALUES (1)", "more than one"),
+        ("INSERT INTO {env}_version VALUES (2)", "more than one"),
     ] {
         let environment = fresh().await;
         run(&environment.name, statements).await;
@@ -185,10 +186,19 @@ async fn tables_that_were_made_by_hand_are_complete() {
     let name = environment();
     let builder = builder().environment(&name);
     let statements = builder.create_statements().unwrap();
+    give_each_table_a_primary_key(&statements);
     run(&name, &statements.join(";\n")).await;
     let driver = builder.connect().await.unwrap();
     assert_eq!(state(&driver).await, EnvironmentState::Complete);
     let environment = Environment::new(driver, name).await;
+    works(&environment.driver, 1).await;
+}
+
+async fn a_version_without_a_primary_key_as_it_was_made_before_is_complete() {
+    let environment = fresh().await;
+    run(&environment.name, "ALTER TABLE {env}_version DROP PRIMARY KEY").await;
+    environment.driver.ensure_environment().await.unwrap();
+    assert_eq!(state(&environment.driver).await, EnvironmentState::Complete);
     works(&environment.driver, 1).await;
 }
 
