@@ -46,8 +46,8 @@ use crate::driver::DriverError;
 ///
 /// `postgres://user:password@host:5432/database`, with the parameters of
 /// [`PgConnectOptions`](sqlx::postgres::PgConnectOptions). Reserved characters in a part are written as
-/// `%40` and the like. The port is 5432 if none is given, the database that of the user's name.
-/// Without `sslmode` the connection is encrypted if the server offers it, and the server's
+/// `%40` and the like; a URL with an `@` behind the host is refused. The port is 5432 if none is given, the
+/// database that of the user's name. Without `sslmode` the connection is encrypted if the server offers it, and the server's
 /// certificate is not checked; `sslmode=verify-full` checks it.
 ///
 /// # Permissions
@@ -72,7 +72,8 @@ use crate::driver::DriverError;
 /// a pooler in transaction mode has to keep track of them: PgBouncer does from 1.21 on, with
 /// `max_prepared_statements` above 0. A driver that opens its own connections gives them a
 /// `statement_timeout` in the start-up parameter `options`, and sqlx sends `extra_float_digits`:
-/// PgBouncer needs `ignore_startup_parameters = extra_float_digits, options`.
+/// PgBouncer needs `ignore_startup_parameters = extra_float_digits, options`. This is what the documentation
+/// of PgBouncer says: the driver was not tested with it, nor with another pooler.
 ///
 /// # Durability
 ///
