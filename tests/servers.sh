@@ -140,6 +140,11 @@ is_ok() {
         [ "$(redis-cli -p "$1" CLUSTER NODES | grep -c ' \(myself,\)\?slave ')" = 3 ]
 }
 
+# Whether this script has started a node, so that it may be emptied.
+is_ours() {
+    [ "$(redis-cli -p "$1" CONFIG GET dir 2>/dev/null | tail -n 1)" = "$(readlink -f "$data/cluster-$1")" ]
+}
+
 start_cluster() {
     local port log=$data/cluster-$CLUSTER_PORT/log addresses=()
     if ! is_ok "$CLUSTER_PORT"; then
@@ -159,6 +164,13 @@ start_cluster() {
         # a moment to find each other.
         for _ in $(seq 50); do is_ok "$CLUSTER_PORT" && break || sleep 0.1; done
         if ! is_ok "$CLUSTER_PORT"; then
+            for port in $nodes; do
+                if ! is_ours "$port"; then
+                    echo "the Redis on port $port is in no working cluster and somebody else's:" \
+                        "stop it, or choose six free ports with CLUSTER_PORT" >&2
+                    exit 1
+                fi
+            done
             for port in $nodes; do
                 logged "$log" redis-cli -p "$port" FLUSHALL
                 logged "$log" redis-cli -p "$port" CLUSTER RESET HARD

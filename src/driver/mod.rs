@@ -33,6 +33,8 @@ mod record;
 mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis"))]
+mod url;
 
 use std::fmt;
 use std::sync::Arc;

@@ -33,7 +33,9 @@ pub struct SessionLayerBuilder {
 pub enum AutoCreate {
     /// Nothing, but it refuses structures that another version of this crate has made, or that are
     /// otherwise not what this one needs. What is missing, or a storage that cannot be reached yet, is
-    /// a warning in the log.
+    /// a warning in the log, and the structures are not looked at again:
+    /// [`complete_session_environment`](crate::SessionManager::complete_session_environment) tells later
+    /// whether they are what is needed.
     #[default]
     Never,
     /// Makes those that are missing, and loses nothing.

@@ -549,6 +549,52 @@ pub(crate) const RARE_MISTAKES: &[Mistake] = &[
             }
         };
     }),
+    ("a fresh key is acknowledged and not stored", |mutant| {
+        mutant.commit = |mutant, mut commit| {
+            if commit.session.key.is_some() && mutant.slips() {
+                commit.session.key = None;
+            }
+            DriverFuture::ready(mutant.write(commit))
+        };
+    }),
+    ("two rotations of the same key are done", |mutant| {
+        mutant.commit = |mutant, mut commit| {
+            let outcome = mutant.write(commit.clone());
+            if let (Ok(CommitOutcome::Rotated), Target::Seen { session, .. }) =
+                (&outcome, &commit.target)
+            {
+                commit.target = Target::Existing(Locator::Ref(*session));
+                return DriverFuture::ready(mutant.write(commit));
+            }
+            DriverFuture::ready(outcome)
+        };
+    }),
+    ("now and then a session is not found by its key", |mutant| {
+        mutant.load = |mutant, load| {
+            let by_key = matches!(load.sessions.as_slice(), [Locator::Key(_)]);
+            match by_key && mutant.slips() {
+                true => DriverFuture::ready(Ok(Vec::new())),
+                false => mutant.inner.load(load),
+            }
+        };
+    }),
+    ("a cleanup removes a session that has just been given a new end", |mutant| {
+        mutant.cleanup = |mutant, mut cleanup| {
+            if mutant.slips() {
+                cleanup.until = cleanup.until.saturating_add(Duration::from_secs(3_600));
+            }
+            mutant.inner.cleanup(cleanup)
+        };
+    }),
+    ("a write refuses a live session", |mutant| {
+        mutant.commit = |mutant, commit| {
+            let is_seen = matches!(commit.target, Target::Seen { .. });
+            match is_seen && mutant.slips() {
+                true => DriverFuture::ready(Ok(CommitOutcome::Gone)),
+                false => DriverFuture::ready(mutant.write(commit)),
+            }
+        };
+    }),
 ];
 
 fn unless_absent<T: Default>(answer: Result<T, DriverError>) -> Result<T, DriverError> {

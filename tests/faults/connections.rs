@@ -52,16 +52,18 @@ pub async fn connections_are_cut(kind: Kind) {
     let server = Private::start(kind);
     let application = Application::start(&server).await;
     let load = Load::start(&application, 8).await;
-    let mut cuts = 0;
+    let (mut cuts, mut connections) = (0, 0);
     let begun = Instant::now();
     while begun.elapsed() < 3 * SECOND {
-        tokio::task::block_in_place(|| cut(&server));
+        connections += tokio::task::block_in_place(|| cut(&server));
         cuts += 1;
         sleep(Duration::from_millis(50)).await;
     }
     let last = Instant::now();
     sleep(2 * SECOND).await;
     let seen = load.stop().await;
+    assert!(connections > 0, "no connection was cut");
+    assert!(seen.refused() > 0, "the fault was not noticed");
     let lost = seen.lost().await;
     assert!(lost.is_empty(), "{} acknowledged requests are lost", lost.len());
     let again = format!("{} after the last cut", seconds(seen.worked_again(last)));
@@ -69,29 +71,27 @@ pub async fn connections_are_cut(kind: Kind) {
     report("all connections are cut", kind, saw, "nothing", again);
 }
 
-/// Cuts all connections but the one that does it.
-fn cut(server: &Private) {
+/// Cuts all connections but the one that does it, and answers how many.
+fn cut(server: &Private) -> usize {
     match server.kind {
         Kind::Postgres => {
-            server.sql(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            let cut = server.sql(
+                "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
             );
+            cut.parse().unwrap()
         }
         Kind::MariaDb => {
             let ids = server.sql(
                 "SELECT id FROM information_schema.processlist
                 WHERE user = 'root' AND id <> connection_id()",
             );
-            for id in ids.lines() {
-                // It may be gone by itself.
-                let _ = server.try_sql(&format!("KILL {id}"));
-            }
+            // One may be gone by itself.
+            ids.lines().filter_map(|id| server.try_sql(&format!("KILL {id}"))).count()
         }
         _ => {
-            for port in server.ports() {
-                redis_cli(port, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-            }
+            let kill = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
+            server.ports().map(|port| redis_cli(port, &kill).parse::<usize>().unwrap()).sum()
         }
     }
 }

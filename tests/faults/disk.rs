@@ -76,7 +76,8 @@ pub async fn the_disk_is_full(kind: Kind) {
     let full = Instant::now();
     tokio::task::block_in_place(|| disk.fill());
     // Servers have some room of their own in which they go on for a while.
-    sleep(Duration::from_secs(4)).await;
+    load.wait_for_a_refusal(Duration::from_secs(30)).await;
+    sleep(Duration::from_secs(3)).await;
     disk.make_room();
     // A server that has given up is started again, as its supervisor would.
     tokio::task::block_in_place(|| server.start_again());
@@ -87,12 +88,8 @@ pub async fn the_disk_is_full(kind: Kind) {
     assert!(lost.is_empty(), "{} acknowledged requests are lost", lost.len());
     let again = format!("{} after there was room", seconds(seen.worked_again(room)));
     let first = seen.all.iter().flat_map(|history| &history.failures).min();
-    let refused = match first {
-        Some(first) => {
-            format!(", the first {} after the disk was full", seconds(first.duration_since(full)))
-        }
-        None => ": what the server had reserved was enough".to_owned(),
-    };
+    let first = first.expect("the fault was noticed").duration_since(full);
+    let refused = format!(", the first {} after the disk was full", seconds(first));
     report("no room is left", kind, seen.seen() + &refused, "nothing", again);
 }
 

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Failed, Trial};
 use private::Kind;
 
-/// Set where a server that cannot be started is a failure.
+/// Set where a server that cannot be started, or a disk that cannot be made, is a failure.
 const REQUIRED: &str = "WEB_SESSION_REQUIRE_SERVERS";
 
 /// The fault that wants a disk of its own, which not everybody may mount.
@@ -124,14 +124,13 @@ fn main() -> ExitCode {
         for kind in fault.kinds {
             let name = format!("{}::{}", kind.name().replace(' ', "_").to_lowercase(), fault.name);
             let (run, kind) = (fault.run, *kind);
-            let no_server = kind.problem();
             let no_disk = || (fault.name == DISK).then(|| disk::problem(kind)).flatten();
-            trials.push(match no_server.clone().or_else(no_disk) {
+            trials.push(match kind.problem().or_else(no_disk) {
                 None => Trial::test(name, move || {
                     run(kind);
                     Ok(())
                 }),
-                Some(problem) if no_server.is_some() && env::var_os(REQUIRED).is_some() => {
+                Some(problem) if env::var_os(REQUIRED).is_some() => {
                     Trial::test(name, move || Err(Failed::from(problem)))
                 }
                 Some(problem) => {

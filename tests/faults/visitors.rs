@@ -185,6 +185,8 @@ impl Visitor {
 /// Visitors who send requests all the time.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    /// Set at the first request that is refused.
+    refused: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<History>>,
 }
 
@@ -206,13 +208,21 @@ pub struct History {
 
 impl Load {
     pub async fn start(application: &Application, visitors: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let mut tasks = Vec::new();
         for _ in 0..visitors {
             let visitor = Visitor::new(application).await;
-            tasks.push(tokio::spawn(History::of(visitor, stop.clone())));
+            tasks.push(tokio::spawn(History::of(visitor, stop.clone(), refused.clone())));
         }
-        Self { stop, tasks }
+        Self { stop, refused, tasks }
+    }
+
+    /// Waits until a request is refused, for so long at the most.
+    pub async fn wait_for_a_refusal(&self, time: Duration) {
+        let begun = Instant::now();
+        while !self.refused.load(SeqCst) && begun.elapsed() < time {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Lets the visitors go, and hands over what they have seen.
@@ -230,7 +240,7 @@ impl Load {
 impl History {
     /// Sends requests until it is told to stop. Each is answered with 200 or 503, in time, and nobody
     /// takes the cookie away.
-    async fn of(visitor: Visitor, stop: Arc<AtomicBool>) -> Self {
+    async fn of(visitor: Visitor, stop: Arc<AtomicBool>, refused: Arc<AtomicBool>) -> Self {
         let mut history = Self {
             visitor,
             acknowledged: BTreeMap::new(),
@@ -271,6 +281,7 @@ impl History {
                 }
             } else {
                 history.refused += 1;
+                refused.store(true, SeqCst);
                 history.counts_refused += u32::from(counts);
                 history.failures.push(begun);
                 if let Some((numbers, _)) = history.acknowledged.get_mut(&key(n)) {

@@ -85,6 +85,24 @@ pub async fn works(driver: &dyn Driver, n: u8) {
 /// A URL and what is said of it: the kind of the error, and a word of its text.
 pub type WrongUrl = (String, DriverErrorKind, &'static str);
 
+/// Passwords that are not escaped, and so get to where other parts of the URL belong.
+pub fn with_odd_passwords(scheme: &str) -> Vec<WrongUrl> {
+    let odd = [
+        ("app:/s3cret@db.example/shop", "%2F"),
+        ("app:12/s3cret@db.example/shop", "%2F"),
+        ("app:?s3cret@db.example/shop", "%3F"),
+        ("app:12?s3cret@db.example/shop", "%3F"),
+        ("app:/a?s3cret=1@db.example/shop", "%3F"),
+        ("app:/a?sslmode=s3cret@db.example/shop", "%3F"),
+        ("app:#s3cret@db.example/shop", "%23"),
+        ("app:1#s3cret@db.example/shop", "%23"),
+        ("app:a@b/s3cret@db.example/shop", "%40"),
+        ("app:s3cret/a@db.example/shop", "port"),
+    ];
+    odd.map(|(rest, text)| (format!("{scheme}://{rest}"), DriverErrorKind::Configuration, text))
+        .into()
+}
+
 /// Each says what is wrong with which part, and none shows a password.
 pub async fn are_refused(urls: Vec<WrongUrl>) {
     for (url, kind, text) in urls {
@@ -98,6 +116,13 @@ pub async fn are_refused(urls: Vec<WrongUrl>) {
             other => panic!("{url}: {other}"),
         }
     }
+}
+
+/// As servers want it that replicate rows.
+pub fn give_each_table_a_primary_key(statements: &[String]) {
+    let tables = statements.iter().filter(|statement| statement.starts_with("CREATE TABLE"));
+    let keyless: Vec<_> = tables.filter(|table| !table.contains("PRIMARY KEY")).collect();
+    assert!(keyless.is_empty(), "{keyless:?}");
 }
 
 /// M8, D4: changed by these statements, it is refused for this reason and never misread.

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Test> {
             two_environments_in_one_database_do_not_see_each_other,
             a_user_that_may_not_make_tables_can_use_those_that_exist,
             tables_that_were_made_by_hand_are_complete,
+            a_version_without_a_primary_key_as_it_was_made_before_is_complete,
             a_pool_of_the_applications_is_enough,
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
             a_transaction_that_lost_a_deadlock_is_run_again,
@@ -74,8 +75,13 @@ async fn a_wrong_url_is_an_error_that_says_which_part_is_wrong() {
         (with(&format!("{host}:{port}")), Configuration, "database"),
         (with("localhost:99999/test"), Configuration, "port"),
         (with(&format!("{host}:{port}/test?sslmod=require")), Configuration, "sslmod"),
+        (format!("mysql://{host}:{port}/test?s3cret=1"), Configuration, "unknown parameter"),
     ])
     .await;
+    are_refused(with_odd_passwords("mysql")).await;
+    let pool = MySqlPool::connect_lazy("mysql://app:/s3cret@db.example/shop").unwrap();
+    let driver = MySqlDriver::new(pool);
+    assert!(!format!("{driver:?}").contains("s3cret"), "{driver:?}");
     let mut nowhere = real.clone();
     nowhere.set_path("nosuchdatabase");
     let error = MySqlDriver::connect(nowhere.as_str()).await.unwrap_err();
@@ -104,7 +110,7 @@ async fn a_structure_that_is_not_what_is_needed_is_a_defect() {
         ("DROP TABLE {env}_version; CREATE VIEW {env}_version AS SELECT 1 version", "not a table"),
         ("UPDATE {env}_version SET version = 2", "newer version"),
         ("UPDATE {env}_version SET version = 0", "unknown"),
-        ("INSERT INTO {env}_version VALUES (1)", "more than one"),
+        ("INSERT INTO {env}_version VALUES (2)", "more than one"),
     ] {
         let environment = fresh().await;
         run(&environment.name, statements).await;
@@ -180,10 +186,19 @@ async fn tables_that_were_made_by_hand_are_complete() {
     let name = environment();
     let builder = builder().environment(&name);
     let statements = builder.create_statements().unwrap();
+    give_each_table_a_primary_key(&statements);
     run(&name, &statements.join(";\n")).await;
     let driver = builder.connect().await.unwrap();
     assert_eq!(state(&driver).await, EnvironmentState::Complete);
     let environment = Environment::new(driver, name).await;
+    works(&environment.driver, 1).await;
+}
+
+async fn a_version_without_a_primary_key_as_it_was_made_before_is_complete() {
+    let environment = fresh().await;
+    run(&environment.name, "ALTER TABLE {env}_version DROP PRIMARY KEY").await;
+    environment.driver.ensure_environment().await.unwrap();
+    assert_eq!(state(&environment.driver).await, EnvironmentState::Complete);
     works(&environment.driver, 1).await;
 }
 

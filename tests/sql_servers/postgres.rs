@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Test> {
             a_schema_that_does_not_exist_is_an_error,
             a_user_that_may_not_make_tables_can_use_those_that_exist,
             tables_that_were_made_by_hand_are_complete,
+            a_version_without_a_primary_key_as_it_was_made_before_is_complete,
             a_pool_of_the_applications_is_enough,
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
             a_transaction_that_lost_a_deadlock_is_run_again,
@@ -71,8 +72,13 @@ async fn a_wrong_url_is_an_error_that_says_which_part_is_wrong() {
         (with(&format!("{host}:{port}/test?sslmode=s3cret")), Configuration, "parameter"),
         (format!("postgres://nosuchuser:s3cret@{host}:{port}/test"), Configuration, "user"),
         ("postgres://%ff:s3cret@localhost/test".to_owned(), Configuration, "%"),
+        (format!("postgres://{host}:{port}/test?s3cret=1"), Configuration, "unknown parameter"),
     ])
     .await;
+    are_refused(with_odd_passwords("postgres")).await;
+    let pool = PgPool::connect_lazy("postgres://app:/s3cret@db.example/shop").unwrap();
+    let driver = PostgresDriver::new(pool);
+    assert!(!format!("{driver:?}").contains("s3cret"), "{driver:?}");
     let other = PostgresDriver::connect("mysql://ada:s3cret@localhost/test").await.unwrap_err();
     assert!(other.to_string().contains("scheme"), "{other}");
     assert!(
@@ -96,7 +102,7 @@ async fn a_structure_that_is_not_what_is_needed_is_a_defect() {
         ),
         ("UPDATE {env}_version SET version = 2", "newer version"),
         ("UPDATE {env}_version SET version = 0", "unknown"),
-        ("INSERT INTO {env}_version VALUES (1)", "more than one"),
+        ("INSERT INTO {env}_version VALUES (2)", "more than one"),
     ] {
         let environment = fresh().await;
         run(&environment.name, statements).await;
@@ -200,10 +206,19 @@ async fn tables_that_were_made_by_hand_are_complete() {
     let name = environment();
     let builder = builder().environment(&name);
     let statements = builder.create_statements().unwrap();
+    give_each_table_a_primary_key(&statements);
     run(&name, &statements.join(";\n")).await;
     let driver = builder.connect().await.unwrap();
     assert_eq!(state(&driver).await, EnvironmentState::Complete);
     let environment = Environment::new(driver, name).await;
+    works(&environment.driver, 1).await;
+}
+
+async fn a_version_without_a_primary_key_as_it_was_made_before_is_complete() {
+    let environment = fresh().await;
+    run(&environment.name, "ALTER TABLE {env}_version DROP CONSTRAINT {env}_version_pkey").await;
+    environment.driver.ensure_environment().await.unwrap();
+    assert_eq!(state(&environment.driver).await, EnvironmentState::Complete);
     works(&environment.driver, 1).await;
 }
 

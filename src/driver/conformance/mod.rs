@@ -2,7 +2,8 @@
 //!
 //! It is one list of [`cases`], each an async function over `&dyn Driver` that panics with a message
 //! when the driver breaks the contract of [`Driver`]. A case wants a driver with an empty
-//! environment of its own, and a tokio runtime. Nothing sleeps: times are arguments.
+//! environment of its own, and a tokio runtime. Nothing sleeps: times are arguments. One case goes on
+//! for two seconds, the others for as long as their calls take.
 //!
 //! ```
 //! use web_session::MemoryDriver;

@@ -3,7 +3,8 @@
 use redis::{ConnectionInfo, IntoConnectionInfo};
 use url::Url;
 
-use crate::driver::{DriverError, DriverErrorKind};
+use crate::driver::DriverError;
+use crate::driver::url::{parse, unknown_parameter, wrong};
 
 /// Where the storage is, as redis-rs takes it.
 #[derive(Debug)]
@@ -19,8 +20,7 @@ pub(super) struct Location {
 impl Location {
     /// Reads `redis:`, `rediss:`, `redis-cluster:` and `rediss-cluster:`.
     pub(super) fn parse(text: &str) -> Result<Self, DriverError> {
-        let url = Url::parse(text)
-            .map_err(|error| wrong(format!("the URL is not understood: {error}")))?;
+        let url = parse(text)?;
         let (is_cluster, is_encrypted) = match url.scheme() {
             "redis" => (false, false),
             "rediss" => (false, true),
@@ -48,9 +48,9 @@ impl Location {
         let mut nodes = vec![url.clone()];
         for (key, value) in url.query_pairs() {
             if !is_cluster || key != "node" {
+                let unknown = unknown_parameter(&key);
                 return Err(wrong(format!(
-                    "the URL has the unknown parameter `{key}`; a cluster's knows `node=host:port`, \
-                     and a server's none"
+                    "{unknown}; a cluster's knows `node=host:port`, and a server's none"
                 )));
             }
             nodes.push(with_address(&url, &value)?);
@@ -89,13 +89,10 @@ fn info(mut url: Url, scheme: &str) -> Result<ConnectionInfo, DriverError> {
     url.as_str().into_connection_info().map_err(|_| unclear())
 }
 
-fn wrong(message: impl Into<std::borrow::Cow<'static, str>>) -> DriverError {
-    DriverError::new(DriverErrorKind::Configuration, message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::DriverErrorKind;
 
     #[test]
     fn a_url_names_a_server_or_nodes_of_a_cluster() {
@@ -104,6 +101,7 @@ mod tests {
             ("rediss://ada:s3cret@db.example:7000/2", "rediss://db.example:7000/2", 1),
             ("redis://[::1]:7000", "redis://[::1]:7000/", 1),
             ("redis-cluster://:s3cret@a:1?node=b:2&node=c:3", "redis-cluster://a:1,b:2,c:3/", 3),
+            ("redis://ada:%2F%3F%23%40s3cret@db.example", "redis://db.example:6379/", 1),
         ] {
             let location = Location::parse(url).unwrap();
             assert_eq!((location.place.as_str(), location.nodes.len()), (place, nodes));
@@ -127,6 +125,11 @@ mod tests {
             ("redis-cluster://ada:s3cret@localhost?nodes=other:1", "nodes"),
             ("redis-cluster://localhost?node=other", "host:port"),
             ("rediss://localhost#insecure", "#"),
+            ("redis://ada:/s3cret@localhost", "%2F"),
+            ("redis://ada:12?s3cret@localhost", "%3F"),
+            ("redis://ada:#s3cret@localhost/0", "%23"),
+            ("redis-cluster://ada:12?s3cret&node=a:1@localhost", "%40"),
+            ("redis://localhost?s3cret=1", "unknown parameter"),
         ] {
             let error = Location::parse(url).unwrap_err();
             assert_eq!(error.kind(), DriverErrorKind::Configuration, "{url}");

@@ -58,12 +58,12 @@ pub(super) struct Column {
     pub(super) name: &'static str,
     /// Its type, as the database reports it.
     pub(super) of: &'static str,
-    /// Its place in the primary key, from 1; 0 if it is not part of it.
-    pub(super) key: i64,
+    /// Its place in the primary key, from 1, or 0 if it is not part of it; `None` if either will do.
+    pub(super) key: Option<i64>,
 }
 
 impl Column {
-    pub(super) fn new(name: &'static str, of: &'static str, key: i64) -> Self {
+    pub(super) fn new(name: &'static str, of: &'static str, key: Option<i64>) -> Self {
         Self { name, of, key }
     }
 }
@@ -154,7 +154,7 @@ impl Structure {
                     Some((_, other, _)) if !other.eq_ignore_ascii_case(column_type) => {
                         Some(format!("{name}.{wanted} is not of the type {column_type}"))
                     }
-                    Some((.., key)) if *key != column.key => {
+                    Some((.., key)) if column.key.is_some_and(|wanted| wanted != *key) => {
                         Some(format!("{name} has another primary key"))
                     }
                     Some(_) => None,

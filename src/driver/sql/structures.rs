@@ -22,8 +22,8 @@ pub(super) struct Types {
     pub(super) application: Type,
     /// 1 to 255 bytes.
     pub(super) item_key: Type,
-    /// What ends the statement of a table with a primary key, and of one without.
-    pub(super) table: [&'static str; 2],
+    /// What ends the statement of a table.
+    pub(super) table: &'static str,
     /// What an index of the principal is on.
     pub(super) principal_index: &'static str,
 }
@@ -34,28 +34,29 @@ impl Types {
     pub(super) fn structures(&self, template: &Template<'_>) -> Vec<Structure> {
         let Self { uid, key, number, principal, text, application, item_key, .. } = *self;
         let sessions = vec![
-            Column::new("uid", uid.1, 1),
-            Column::new("key", key.1, 0),
-            Column::new("previous_key", key.1, 0),
-            Column::new("rotated", number.1, 0),
-            Column::new("expires", number.1, 0),
-            Column::new("ends", number.1, 0),
-            Column::new("created", number.1, 0),
-            Column::new("last_used", number.1, 0),
-            Column::new("cookie_lifetime", number.1, 0),
-            Column::new("principal", principal.1, 0),
-            Column::new("note", text.1, 0),
+            Column::new("uid", uid.1, Some(1)),
+            Column::new("key", key.1, Some(0)),
+            Column::new("previous_key", key.1, Some(0)),
+            Column::new("rotated", number.1, Some(0)),
+            Column::new("expires", number.1, Some(0)),
+            Column::new("ends", number.1, Some(0)),
+            Column::new("created", number.1, Some(0)),
+            Column::new("last_used", number.1, Some(0)),
+            Column::new("cookie_lifetime", number.1, Some(0)),
+            Column::new("principal", principal.1, Some(0)),
+            Column::new("note", text.1, Some(0)),
         ];
         let items = vec![
-            Column::new("uid", uid.1, 1),
-            Column::new("application", application.1, 2),
-            Column::new("item_key", item_key.1, 3),
-            Column::new("value", text.1, 0),
+            Column::new("uid", uid.1, Some(1)),
+            Column::new("application", application.1, Some(2)),
+            Column::new("item_key", item_key.1, Some(3)),
+            Column::new("value", text.1, Some(0)),
         ];
-        let version = vec![Column::new("version", number.1, 0)];
+        // Earlier ones have no primary key, and hold the same.
+        let version = vec![Column::new("version", number.1, None)];
         let (uid, key, number, principal) = (uid.0, key.0, number.0, principal.0);
         let (text, application, item_key) = (text.0, application.0, item_key.0);
-        let [with_key, without_key] = self.table;
+        let table = self.table;
         let index_of = || Kind::Index(format!("{}_sessions", template.environment));
         let structure =
             |suffix, kind, create: &[&str]| Structure::new(template, suffix, kind, create);
@@ -76,7 +77,7 @@ impl Types {
                         cookie_lifetime {number},
                         principal {principal},
                         note {text}
-                    ){with_key}"#
+                    ){table}"#
                 )],
             ),
             structure(
@@ -90,7 +91,7 @@ impl Types {
                         value {text} NOT NULL,
                         PRIMARY KEY (uid, application, item_key),
                         FOREIGN KEY (uid) REFERENCES {{sessions}} (uid) ON DELETE CASCADE
-                    ){with_key}"
+                    ){table}"
                 )],
             ),
             structure(
@@ -99,7 +100,7 @@ impl Types {
                 &[
                     &format!(
                         "CREATE TABLE IF NOT EXISTS {{version}} \
-                        (version {number} NOT NULL){without_key}"
+                        (version {number} NOT NULL PRIMARY KEY){table}"
                     ),
                     INSERT_VERSION,
                 ],

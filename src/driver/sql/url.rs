@@ -9,9 +9,9 @@ use std::time::Duration;
 use sqlx::error::DatabaseError;
 use sqlx::{ConnectOptions, Connection, Database, Pool};
 use tokio::time::timeout;
-use url::Url;
 
 use super::{Failure, Report};
+use crate::driver::url::{parse, unknown_parameter, wrong};
 use crate::driver::{DriverError, DriverErrorKind};
 
 /// What a URL of one kind of server may look like.
@@ -30,9 +30,7 @@ impl Scheme {
     /// Reads a URL, all parts of which must be understood.
     pub(super) fn parse<O: FromStr<Err = sqlx::Error>>(&self, url: &str) -> Result<O, DriverError> {
         let name = self.names.first().copied().unwrap_or_default();
-        // What is wrong is told by the kind of the error; a text that is no URL is not repeated.
-        let parsed = Url::parse(url)
-            .map_err(|error| wrong(format!("the URL is not understood: {error}")))?;
+        let parsed = parse(url)?;
         if !self.names.contains(&parsed.scheme()) {
             return Err(wrong(format!("the scheme of the URL is not `{name}`")));
         }
@@ -49,10 +47,8 @@ impl Scheme {
         for (key, _) in parsed.query_pairs() {
             let known = key.split('[').next().unwrap_or_default();
             if !self.parameters.contains(&known) {
-                return Err(wrong(format!(
-                    "the URL has the unknown parameter `{key}`; known are {}",
-                    self.parameters.join(", ")
-                )));
+                let unknown = unknown_parameter(&key);
+                return Err(wrong(format!("{unknown}; known are {}", self.parameters.join(", "))));
             }
         }
         O::from_str(url).map_err(|_| {
@@ -129,6 +125,12 @@ fn explain(
     }
 }
 
+/// The name of a database, as messages show it. In a pool of the application's one with an `@` may be what
+/// an unescaped `/` has made of a password.
+pub(super) fn shown(database: &str) -> &str {
+    if database.contains('@') { "…" } else { database }
+}
+
 /// A time-out that the servers can count: at least a millisecond, at most 24 days.
 pub(super) fn bounded(timeout: Duration) -> Duration {
     timeout.clamp(Duration::from_millis(1), Duration::from_millis(i32::MAX as u64))
@@ -140,8 +142,4 @@ pub(super) fn at_least_one(connections: u32) -> Result<u32, DriverError> {
         0 => Err(wrong("at least one connection is needed")),
         connections => Ok(connections),
     }
-}
-
-fn wrong(message: impl Into<std::borrow::Cow<'static, str>>) -> DriverError {
-    DriverError::new(DriverErrorKind::Configuration, message)
 }

@@ -13,7 +13,7 @@ use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
 
-use super::url::Scheme;
+use super::url::{Scheme, shown};
 use super::{
     DEFAULT_CALL_TIMEOUT, EnvironmentName, Report, Server, Source, Storage, connection_of_sqlx,
     sql_driver,
@@ -47,9 +47,9 @@ use crate::driver::DriverError;
 ///
 /// `mysql://user:password@host:3306/database` or `mariadb://…`, with the parameters of
 /// [`MySqlConnectOptions`](sqlx::mysql::MySqlConnectOptions). Reserved characters in a part are written
-/// as `%40` and the like. The port is 3306 if none is given. Without `ssl-mode` the connection is
-/// encrypted if the server offers it, and the server's certificate is not checked;
-/// `ssl-mode=VERIFY_IDENTITY` checks it.
+/// as `%40` and the like; a URL with an `@` behind the host is refused. The port is 3306 if none is given.
+/// Without `ssl-mode` the connection is encrypted if the server offers it, and the server's certificate is
+/// not checked; `ssl-mode=VERIFY_IDENTITY` checks it.
 ///
 /// # Permissions
 ///
@@ -75,7 +75,8 @@ use crate::driver::DriverError;
 /// # Connection poolers
 ///
 /// No call depends on the connection that the call before it had: each is one statement or one
-/// transaction. Statements are prepared, which a pooler in transaction mode has to support.
+/// transaction. Statements are prepared, which a pooler in transaction mode has to support. The driver was
+/// not tested with one.
 ///
 /// # Durability
 ///
@@ -161,7 +162,7 @@ impl Server for MySql {
     };
 
     fn place(options: &MySqlConnectOptions) -> String {
-        let database = options.get_database().unwrap_or_default();
+        let database = shown(options.get_database().unwrap_or_default());
         match options.get_socket() {
             Some(socket) => format!("mysql:{}/{database}", socket.display()),
             None => format!("mysql://{}:{}/{database}", options.get_host(), options.get_port()),

@@ -75,6 +75,6 @@ const TYPES: Types = Types {
         "varchar(255) ascii_bin",
     ),
     item_key: Type("VARBINARY(255)", "varbinary(255)"),
-    table: [" ENGINE = InnoDB", " ENGINE = InnoDB"],
+    table: " ENGINE = InnoDB",
     principal_index: "(principal(64))",
 };

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 
-use super::url::Scheme;
+use super::url::{Scheme, shown};
 use super::{
     DEFAULT_CALL_TIMEOUT, EnvironmentName, Report, Server, Source, Storage, connection_of_sqlx,
     sql_driver,
@@ -46,8 +46,8 @@ use crate::driver::DriverError;
 ///
 /// `postgres://user:password@host:5432/database`, with the parameters of
 /// [`PgConnectOptions`](sqlx::postgres::PgConnectOptions). Reserved characters in a part are written as
-/// `%40` and the like. The port is 5432 if none is given, the database that of the user's name.
-/// Without `sslmode` the connection is encrypted if the server offers it, and the server's
+/// `%40` and the like; a URL with an `@` behind the host is refused. The port is 5432 if none is given, the
+/// database that of the user's name. Without `sslmode` the connection is encrypted if the server offers it, and the server's
 /// certificate is not checked; `sslmode=verify-full` checks it.
 ///
 /// # Permissions
@@ -72,7 +72,8 @@ use crate::driver::DriverError;
 /// a pooler in transaction mode has to keep track of them: PgBouncer does from 1.21 on, with
 /// `max_prepared_statements` above 0. A driver that opens its own connections gives them a
 /// `statement_timeout` in the start-up parameter `options`, and sqlx sends `extra_float_digits`:
-/// PgBouncer needs `ignore_startup_parameters = extra_float_digits, options`.
+/// PgBouncer needs `ignore_startup_parameters = extra_float_digits, options`. This is what the documentation
+/// of PgBouncer says: the driver was not tested with it, nor with another pooler.
 ///
 /// # Durability
 ///
@@ -162,7 +163,7 @@ impl Server for Postgres {
     };
 
     fn place(options: &PgConnectOptions) -> String {
-        let database = options.get_database().unwrap_or(options.get_username());
+        let database = shown(options.get_database().unwrap_or(options.get_username()));
         match options.get_socket() {
             Some(socket) => format!("postgres:{}/{database}", socket.display()),
             None => format!("postgres://{}:{}/{database}", options.get_host(), options.get_port()),

@@ -79,7 +79,7 @@ const TYPES: Types = Types {
     text: TEXT,
     application: Type(r#"TEXT COLLATE "C""#, "text"),
     item_key: BYTES,
-    table: ["", ""],
+    table: "",
     principal_index: "USING hash (principal)",
 };
 

@@ -56,7 +56,7 @@ const TYPES: Types = Types {
     text: TEXT,
     application: TEXT,
     item_key: BLOB,
-    table: [" STRICT, WITHOUT ROWID", " STRICT"],
+    table: " STRICT, WITHOUT ROWID",
     principal_index: "(principal) WHERE principal IS NOT NULL",
 };
 

@@ -99,7 +99,7 @@ async fn a_structure_that_is_not_what_is_needed_is_a_defect() {
         ),
         ("UPDATE web_session_version SET version = 2", "newer version"),
         ("UPDATE web_session_version SET version = 0", "unknown"),
-        ("INSERT INTO web_session_version VALUES (1)", "more than one"),
+        ("INSERT INTO web_session_version VALUES (2)", "more than one"),
     ];
     for (statements, text) in defects {
         let driver = memory().await;
