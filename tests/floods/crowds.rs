@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use uuid::Uuid;
 use web_session::driver::{
-    Cleanup, Commit, CommitOutcome, Create, CreateOutcome, Destroy, DriverErrorKind, Load, Locator,
-    SessionRecord, Target,
+    ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, Create, CreateOutcome,
+    Destroy, DriverErrorKind, Load, Locator, SessionRecord, Target,
 };
 use web_session::{Driver, MemoryDriver, OnMissing, SessionKey, SessionRef, Timestamp, WhenFull};
 
@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         of_simultaneous_creations_no_more_succeed_than_there_is_room_for,
         simultaneous_creations_evict_as_many_as_they_are_too_many,
+        a_session_whose_expiry_was_moved_is_not_evicted_by_the_one_before,
         places_are_neither_lost_nor_made_while_sessions_come_and_go,
     ]
 }
@@ -120,6 +121,46 @@ fn simultaneous_creations_evict_as_many_as_they_are_too_many() {
         assert_eq!(left.len(), MOST);
         assert!(left[0] >= MOST, "those of before expire sooner: {left:?}");
         assert_eq!(driver.len(), MOST);
+    }
+}
+
+/// Of the two that are there the one that would go first is moved behind the other, while a third comes.
+fn a_session_whose_expiry_was_moved_is_not_evicted_by_the_one_before() {
+    // Enough to write that the third can look for its place before it is done.
+    let mut writes = ApplicationChanges::new(ApplicationName::new("shop").unwrap());
+    let item = |n: u32| (n.to_string().into(), Some("1".into()));
+    writes.items.extend((0..500).map(item));
+    let drivers: Vec<_> = (0..300)
+        .map(|_| {
+            let builder = MemoryDriver::builder().max_sessions(2);
+            let driver = builder.when_full(WhenFull::EvictSoonestToExpire).build().unwrap();
+            assert!((0..2).all(|n| block_on(created(&driver, n))));
+            driver
+        })
+        .collect();
+    let start = Barrier::new(2);
+    let moved: Vec<bool> = thread::scope(|scope| {
+        scope.spawn(|| {
+            for (round, driver) in drivers.iter().enumerate() {
+                start.wait();
+                // Each time a little later than the other.
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_micros(5) * round as u32 {}
+                block_on(created(driver, 2));
+            }
+        });
+        let touch = |driver: &MemoryDriver| {
+            let mut touch = Commit::new(Target::Existing(Locator::Key(record(0).key)), NOW);
+            touch.session.expires = Some(record(3).expires);
+            touch.changes.push(writes.clone());
+            start.wait();
+            matches!(block_on(driver.commit(touch)), Ok(CommitOutcome::Done(_)))
+        };
+        drivers.iter().map(touch).collect()
+    });
+    for (driver, moved) in drivers.iter().zip(moved) {
+        let left = if moved { [0, 2] } else { [1, 2] };
+        assert_eq!(found(driver, 0..3), left, "moved in time: {moved}");
     }
 }
 
