@@ -113,8 +113,8 @@ pub use assurance::AssuranceLevel;
 pub use cleanup::{CleanupHandle, CleanupReport};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use driver::{
-    ApplicationName, ConnectError, Driver, InvalidApplication, Limits, MemoryDriver, OnMissing,
-    connect,
+    ApplicationName, ConnectError, Driver, InvalidApplication, Limits, MemoryDriver,
+    MemoryDriverBuilder, OnMissing, WhenFull, connect,
 };
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]

@@ -50,7 +50,7 @@ pub use connect::{ConnectError, connect};
 pub use error::{DriverError, DriverErrorKind};
 pub use future::DriverFuture;
 pub use items::{ApplicationChanges, ApplicationName, InvalidApplication, Items, Limits};
-pub use memory::MemoryDriver;
+pub use memory::{MemoryDriver, MemoryDriverBuilder, WhenFull};
 pub use record::{SessionChange, SessionRecord};
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]

@@ -34,6 +34,11 @@ impl ExpiryIndex {
         self.shard(session).lock().remove(&(expires, session));
     }
 
+    /// The session that expires soonest, and when. The shards are looked at one after the other.
+    pub(super) fn soonest(&self) -> Option<(Timestamp, SessionRef)> {
+        self.0.iter().filter_map(|shard| shard.lock().first().copied()).min()
+    }
+
     pub(super) fn range(
         &self,
         shard: usize,

@@ -1,12 +1,17 @@
 //! Sessions in the memory of this process.
 
+mod builder;
 mod expiry;
+mod room;
+mod session;
 mod storage;
 
 use std::fmt;
 use std::sync::Arc;
 
-use storage::{State, Storage};
+pub use builder::{MemoryDriverBuilder, WhenFull};
+use session::State;
+use storage::Storage;
 
 use super::{
     Cleanup, Commit, CommitOutcome, Create, CreateOutcome, Destroy, Driver, DriverError,
@@ -19,17 +24,41 @@ use crate::id::SessionRef;
 /// that may forget.
 ///
 /// **It forgets everything when the process ends**, and other processes do not see it. Clones share
-/// the sessions. Expired sessions stay until a cleanup removes them, as on every driver.
+/// the sessions. Expired sessions stay until a cleanup removes them, as on every driver, or a new
+/// session needs their place.
+///
+/// There are at most a million sessions, unless [`max_sessions`](MemoryDriverBuilder::max_sessions) says
+/// otherwise; one more is refused, so that a flood of new sessions takes neither all memory nor the
+/// sessions of others. [`WhenFull`] has the alternative.
+///
+/// ```
+/// use web_session::{MemoryDriver, SessionLayer, WhenFull};
+///
+/// # fn main() -> Result<(), web_session::driver::DriverError> {
+/// let driver = MemoryDriver::builder()
+///     .max_sessions(10_000)
+///     .when_full(WhenFull::EvictSoonestToExpire)
+///     .build()?;
+/// let layer = SessionLayer::new(driver);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct MemoryDriver(Arc<Storage>);
 
 impl MemoryDriver {
-    /// An empty storage, with its environment.
+    /// An empty storage, with its environment and the default settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many sessions there are, expired ones included.
+    /// Settings for an empty storage.
+    pub fn builder() -> MemoryDriverBuilder {
+        MemoryDriverBuilder::new()
+    }
+
+    /// How many sessions there are, expired ones included. Calls that are under way while they are
+    /// counted are counted or not, one by one.
     pub fn len(&self) -> usize {
         self.0.by_ref.len()
     }
@@ -70,8 +99,10 @@ impl Driver for MemoryDriver {
     }
 
     fn create(&self, create: Create) -> DriverFuture<CreateOutcome> {
+        let now = create.session.created;
         let state = State::new(create.session);
-        DriverFuture::ready(self.0.check().and_then(|generation| self.0.insert(state, generation)))
+        let insert = |generation| self.0.insert(state, generation, now);
+        DriverFuture::ready(self.0.check().and_then(insert))
     }
 
     fn commit(&self, commit: Commit) -> DriverFuture<CommitOutcome> {

@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use dashmap::DashMap;
 use dashmap::Entry;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::expiry::ExpiryIndex;
+use super::room::Room;
+use super::session::{Session, State};
+use crate::clock::Timestamp;
 use crate::driver::{
-    ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, CreateOutcome,
-    DriverError, DriverErrorKind, Items, Limits, Locator, ReplaceItem, ReplaceOutcome,
-    SessionRecord, Target,
+    Cleanup, Commit, CommitOutcome, CreateOutcome, DriverError, DriverErrorKind, Locator,
+    ReplaceItem, ReplaceOutcome, SessionRecord, Target,
 };
 use crate::id::{SessionKey, SessionRef};
 
@@ -34,60 +37,15 @@ pub(super) struct Storage {
     /// Held while the environment changes, so that a removal takes nothing that came after it. Taken
     /// before the locks of sessions and never while one of them is held.
     changing: Mutex<()>,
-}
-
-pub(super) struct Session(pub(super) Mutex<State>);
-
-pub(super) struct State {
-    pub(super) record: SessionRecord,
-    applications: Vec<(ApplicationName, Items)>,
-    /// Set when the session is removed: whoever still holds it must not write to it.
-    pub(super) ended: bool,
-}
-
-impl State {
-    pub(super) fn new(record: SessionRecord) -> Self {
-        Self { record, applications: Vec::new(), ended: false }
-    }
-
-    pub(super) fn items(&self, application: &ApplicationName) -> Items {
-        self.applications
-            .iter()
-            .find(|(name, _)| name == application)
-            .map(|(_, items)| items.clone())
-            .unwrap_or_default()
-    }
-
-    /// The applications as they would be after the changes.
-    fn changed(
-        &self,
-        changes: &[ApplicationChanges],
-        limits: &Limits,
-    ) -> Result<Vec<(ApplicationName, Items)>, DriverError> {
-        changes
-            .iter()
-            .map(|change| {
-                let mut items = self.items(&change.application);
-                change.apply(&mut items);
-                if change.stores() {
-                    limits.check_items(&items)?;
-                }
-                Ok((change.application.clone(), items))
-            })
-            .collect()
-    }
-
-    fn put(&mut self, changed: Vec<(ApplicationName, Items)>) {
-        for (application, items) in changed {
-            self.applications.retain(|(name, _)| *name != application);
-            if !items.is_empty() {
-                self.applications.push((application, items));
-            }
-        }
-    }
+    /// A session has a place from before it is published until it is in no map any more.
+    room: Room,
 }
 
 impl Storage {
+    pub(super) fn new(room: Room) -> Self {
+        Self { room, ..Self::default() }
+    }
+
     /// The generation of the environment, if there is one.
     pub(super) fn check(&self) -> Result<u64, DriverError> {
         let generation = self.generation.load(Ordering::SeqCst);
@@ -138,13 +96,32 @@ impl Storage {
         (current && !state.ended).then(|| f(&mut state))
     }
 
-    /// Publishes a session, unless a key or the reference is taken, or the environment is not the one
-    /// of [`check`](Self::check) any more.
+    /// Takes a place for one more session, if need be that of the session that expires soonest. Called
+    /// while no session is locked.
+    fn take_place(&self, now: Timestamp) -> Result<(), DriverError> {
+        while !self.room.take() {
+            let Some((expires, session)) = self.expiry.soonest() else {
+                // The places are taken by sessions that others are about to publish.
+                thread::yield_now();
+                continue;
+            };
+            if !self.room.may_evict(expires, now) {
+                return Err(full());
+            }
+            self.end_all([session], |record| record.expires == expires);
+        }
+        Ok(())
+    }
+
+    /// Publishes a session, unless there is no room, a key or the reference is taken, or the
+    /// environment is not the one of [`check`](Self::check) any more.
     pub(super) fn insert(
         &self,
         state: State,
         generation: u64,
+        now: Timestamp,
     ) -> Result<CreateOutcome, DriverError> {
+        self.take_place(now)?;
         let session = Arc::new(Session(Mutex::new(state)));
         // Locked until it stands in all maps, or in none.
         let mut state = session.0.lock();
@@ -167,6 +144,7 @@ impl Storage {
             for key in claimed {
                 self.by_key.remove(&key);
             }
+            self.room.give_back();
             return Ok(CreateOutcome::Collision);
         }
         self.expiry.insert(expires, reference);
@@ -219,7 +197,7 @@ impl Storage {
         let mut state = State::new(record.clone());
         let changed = state.changed(&commit.changes, &commit.limits)?;
         state.put(changed);
-        Ok(match self.insert(state, generation)? {
+        Ok(match self.insert(state, generation, commit.now)? {
             CreateOutcome::Done => CommitOutcome::Done(record),
             CreateOutcome::Collision => CommitOutcome::Collision,
         })
@@ -338,13 +316,15 @@ impl Storage {
     pub(super) fn end(&self, state: &mut State) -> SessionRef {
         let record = &state.record;
         state.ended = true;
+        // First, so that whoever looks for a place finds none that is about to be free.
+        self.expiry.remove(record.expires, record.session);
         self.by_key.remove(&record.key);
         if let Some(previous) = record.previous_key {
             self.by_key.remove(&previous);
         }
         self.by_ref.remove(&record.session);
-        self.expiry.remove(record.expires, record.session);
         self.unlist(record.principal.as_deref(), record.session);
+        self.room.give_back();
         record.session
     }
 
@@ -399,5 +379,12 @@ fn missing() -> DriverError {
     DriverError::new(
         DriverErrorKind::EnvironmentMissing,
         "the environment of the memory driver was removed",
+    )
+}
+
+fn full() -> DriverError {
+    DriverError::new(
+        DriverErrorKind::Full,
+        "the memory driver has as many sessions as it may, and none of them has expired",
     )
 }
