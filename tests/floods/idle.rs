@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use web_session::{MemoryDriver, OnMissing, SessionLayer};
 
 use crate::contents::contents;
-use crate::servers::{Shared, environment, open, shared};
+use crate::servers::{Place, environment, open, shared};
 use crate::visitors::{Action, Crowd, Seen, Site, runtime, send, site};
 
 /// How many requests of a kind.
@@ -67,7 +67,7 @@ fn costs_nothing(crowd: Crowd, actions: &[Action]) {
 }
 
 pub fn on_servers() -> Vec<Trial> {
-    let trial = |storage: &Shared| {
+    let trial = |storage: &Place| {
         let (url, place) = storage.place();
         storage.trial("a_flood_of_requests_that_store_nothing_leaves_nothing", move || {
             leaves_nothing(&url);
