@@ -86,7 +86,7 @@ use crate::id::SessionRef;
 /// # Durability
 ///
 /// Redis answers before its data is on a disk. With `appendonly yes` and `appendfsync everysec` a crash
-/// of the server takes at most the last second with it, without `appendonly` all since the last snapshot. A
+/// of the server takes at most the last second with it, or two while the disk is slow, without `appendonly` all since the last snapshot. A
 /// replica gets writes after they were answered: when it takes over, the last ones may be missing, among
 /// them a logout.
 ///
