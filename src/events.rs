@@ -24,7 +24,7 @@ pub enum SessionEvent {
         /// The session.
         session: SessionRef,
     },
-    /// A session was ended before its time.
+    /// A session was ended before its time, or after it and before a cleanup.
     Ended {
         /// The session.
         session: SessionRef,

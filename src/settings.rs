@@ -217,7 +217,8 @@ pub(crate) struct SessionCap {
 /// What a login does when its principal has as many sessions as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnTooMany {
-    /// The session ends whose login is the longest ago.
+    /// The session ends whose id is the oldest: from its login, or from a
+    /// [rotation](crate::SessionManager::rotate) since.
     EvictOldest,
     /// The login fails with [`SessionError::TooManySessions`].
     Refuse,

@@ -99,7 +99,8 @@ impl SessionLayerBuilder {
 
     /// How many sessions a principal may have at the same time, and what a
     /// [login](crate::SessionManager::login) does that is one too many. Default: any number. It holds
-    /// for logins at the same time, in other processes too.
+    /// for logins at the same time, in other processes too. An eviction that the storage fails to do, or
+    /// whose request is cancelled, is made up for by the principal's next login.
     pub fn max_sessions(mut self, most: NonZeroU32, on_too_many: OnTooMany) -> Self {
         self.settings.max_sessions = Some(SessionCap { most, on_too_many });
         self

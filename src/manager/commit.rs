@@ -226,12 +226,12 @@ impl SessionManager {
         record: SessionRecord,
         presented: Option<SessionId>,
     ) -> Result<(), SessionError> {
-        self.take_created(id, record).await?;
         if let Some(presented) = presented {
             // It named nothing, or a session would have been found.
             self.state().error = Some(LoadError::NotFound);
             self.tell(LoadError::NotFound, &presented);
         }
+        self.take_created(id, record).await?;
         self.state().committed();
         Ok(())
     }
@@ -257,6 +257,7 @@ impl SessionManager {
                 (_, Some(id)) => (id, true),
                 _ => return,
             };
+            state.judged |= visitors;
             state.current = Current::Loaded { id, record, visitors };
         }
         if sends_cookie {

@@ -88,6 +88,7 @@ impl SessionManager {
             return;
         }
         state.no_session(None);
+        state.judged = true;
         // After the response there is no one to tell, and the session is gone all the same.
         if state.phase != Phase::ResponseStarted {
             state.queue.push(self.delete_cookie_string());

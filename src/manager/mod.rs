@@ -277,7 +277,8 @@ impl SessionManager {
         Ok(())
     }
 
-    /// Tells the listener that the visitor presented an id that is none, once a request.
+    /// Tells the listener that the visitor presented an id that is none, once a request, and not of one
+    /// that this request has seen alive or ended itself.
     fn tell(&self, reason: LoadError, id: &SessionId) {
         let key = id.key();
         let event = match reason {
@@ -287,8 +288,8 @@ impl SessionManager {
             LoadError::Ambiguous => SessionEvent::Ambiguous { key },
             LoadError::NoCookie | LoadError::Malformed => return,
         };
-        let told = std::mem::replace(&mut self.state().told, true);
-        if !told {
+        let judged = std::mem::replace(&mut self.state().judged, true);
+        if !judged {
             self.settings().raise(event);
         }
     }

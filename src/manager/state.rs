@@ -30,8 +30,8 @@ pub(super) struct State {
     /// The id that a commit has asked for in place of the session's, until it is known whether the
     /// storage has it.
     pub(super) next_id: Option<SessionId>,
-    /// Whether what the cookie names, or does not name, was told to the listener.
-    pub(super) told: bool,
+    /// Whether it is known what the visitor's cookie named. If that was nothing, the listener was told.
+    pub(super) judged: bool,
     pub(super) applications: Vec<(ApplicationName, Application)>,
 }
 
@@ -108,7 +108,7 @@ impl State {
             sent: RecordChange::default(),
             change: RecordChange::default(),
             next_id: None,
-            told: false,
+            judged: false,
             applications: Vec::new(),
         }
     }
@@ -199,6 +199,7 @@ impl State {
         match judged {
             Ok((id, found)) => {
                 self.error = None;
+                self.judged |= visitors;
                 self.created &= matches!(
                     &self.current,
                     Current::Loaded { record, .. } if record.session == found.session.session
@@ -253,6 +254,7 @@ impl State {
     pub(super) fn created(&mut self, id: SessionId, record: SessionRecord) {
         self.current = Current::Loaded { id, record, visitors: true };
         self.created = true;
+        self.judged = true;
         for (_, application) in &mut self.applications {
             application.stored = Some(Items::new());
         }

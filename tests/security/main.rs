@@ -13,6 +13,9 @@
     reason = "tests stop at the first surprise"
 )]
 
+#[path = "../layer/logs.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod logs;
 #[path = "../support/servers.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
@@ -27,7 +30,11 @@ mod wrappers;
 #[macro_use]
 mod rig;
 
+mod caps;
+mod events;
 mod lifetime;
+mod presented_ids;
+mod principals;
 mod rotation;
 
 use std::process::ExitCode;
@@ -37,7 +44,14 @@ use libtest_mimic::Arguments;
 use rig::{Case, run};
 
 fn cases() -> Vec<(&'static str, &'static [Case])> {
-    vec![("lifetime", lifetime::CASES), ("rotation", rotation::CASES)]
+    vec![
+        ("caps", caps::CASES),
+        ("events", events::CASES),
+        ("lifetime", lifetime::CASES),
+        ("presented_ids", presented_ids::CASES),
+        ("principals", principals::CASES),
+        ("rotation", rotation::CASES),
+    ]
 }
 
 fn main() -> ExitCode {

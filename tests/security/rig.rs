@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use web_session::{
-    Driver, ManualClock, OnMissing, SessionEvent, SessionLayer, SessionLayerBuilder, SessionManager,
+    Driver, ManualClock, OnMissing, SessionEvent, SessionLayer, SessionLayerBuilder,
+    SessionManager, SessionRef,
 };
 
 use crate::servers;
-use crate::visitor::Shop;
+use crate::visitor::{Answer, Shop, request_of, send};
 use crate::wrappers::Counting;
 
 pub type Case = (&'static str, fn(Rig) -> Pin<Box<dyn Future<Output = ()>>>);
@@ -85,6 +86,35 @@ pub async fn n(layer: &SessionLayer, id: &str) -> Option<i64> {
     let session = layer.manager();
     let loads = session.load_id(id).await.unwrap();
     if loads { session.app::<Shop>().get("n").await.unwrap() } else { None }
+}
+
+/// What names the session of a visitor.
+pub async fn reference(layer: &SessionLayer, id: &str) -> SessionRef {
+    let session = layer.manager();
+    assert!(session.load_id(id).await.unwrap());
+    session.session_ref().unwrap()
+}
+
+/// What names the sessions of a principal, from the oldest.
+pub async fn references_of(layer: &SessionLayer, principal: &str) -> Vec<SessionRef> {
+    let listed = layer.manager().sessions_of(principal).await.unwrap();
+    listed.iter().map(|info| info.session).collect()
+}
+
+pub async fn is_live(layer: &SessionLayer, id: &str) -> bool {
+    layer.manager().load_id(id).await.unwrap()
+}
+
+/// A visitor without a session logs in; the id of the session.
+pub async fn logged_in(layer: &SessionLayer, principal: &str) -> String {
+    let answer = login(layer, "", principal).await;
+    assert_eq!(answer.status, 200);
+    answer.new_id().expect("a login sends a cookie")
+}
+
+/// The visitor who has this id logs in.
+pub async fn login(layer: &SessionLayer, id: &str, principal: &str) -> Answer {
+    send(layer, request_of(id), async |session| session.login(principal).await).await
 }
 
 /// A handler that reads the shop; whether there is a session.

@@ -12,10 +12,10 @@ use tower::{Layer, ServiceExt, service_fn};
 use web_session::driver::{Inspect, Locator};
 use web_session::{
     Driver, LoadError, RandomError, RandomSource, SessionError, SessionEvent, SessionId,
-    SessionLayer, SessionManager, SessionRef,
+    SessionLayer, SessionManager,
 };
 
-use crate::rig::{n, read, session};
+use crate::rig::{n, read, reference, session};
 use crate::visitor::{
     Answer, Shop, give_up_after, items, items_of, request_of, send, session_with,
 };
@@ -30,12 +30,6 @@ async fn rotated(layer: &SessionLayer) -> (String, String) {
     let old = session(layer).await;
     let new = rotate(layer, &old).await.new_id().unwrap();
     (old, new)
-}
-
-async fn reference(layer: &SessionLayer, id: &str) -> SessionRef {
-    let session = layer.manager();
-    assert!(session.load_id(id).await.unwrap());
-    session.session_ref().unwrap()
 }
 
 /// Which of two ids opens a session: exactly one has to.
