@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::SessionManager;
 use super::lifecycle::SessionTarget;
 use crate::driver::{EndWhere, Keep, List, SessionRecord};
-use crate::error::SessionError;
+use crate::error::{LoadError, SessionError};
 use crate::events::EndReason;
 use crate::id::SessionRef;
 use crate::settings::{OnTooMany, SessionCap};
@@ -116,7 +116,10 @@ impl SessionManager {
     /// Who is logged in. The caller holds the turn.
     async fn logged_in(&self) -> Result<String, SessionError> {
         self.look_up_for(SessionTarget::Current).await?;
-        self.known_principal().ok_or(SessionError::NotLoggedIn)
+        self.known_principal().ok_or_else(|| match self.error() {
+            Some(LoadError::Rotated) => SessionError::Rotated,
+            _ => SessionError::NotLoggedIn,
+        })
     }
 
     async fn list(&self, principal: String) -> Result<Vec<SessionInfo>, SessionError> {

@@ -160,6 +160,7 @@ on_every_storage! {
             })
             .await,
             send(&layer, request_of(&old), async |session| session.login("ada").await).await,
+            send(&layer, request_of(&old), async |session| session.end_all().await.map(|_| ())).await,
             send(&layer, request_of(&old), async |session| session.rotate().await).await,
             send(&layer, request_of(&old), async |session| session.end().await).await,
         ];
