@@ -135,10 +135,11 @@ impl SessionManager {
         std::iter::successors(self.request.outer.as_ref(), |manager| manager.request.outer.as_ref())
     }
 
-    /// Fails if a layer around has the same cookie: the two would overwrite each other's.
+    /// Fails if two of the layers around the handler have the same cookie: they would overwrite each
+    /// other's.
     pub(crate) fn check_names(&self) -> Result<(), SessionError> {
-        let mut names = self.around().map(|manager| manager.cookie().name());
-        match names.any(|name| name == self.cookie().name()) {
+        let is_around = |manager: &Self| manager.outer(manager.cookie().name()).is_some();
+        match std::iter::once(self).chain(self.around()).any(is_around) {
             true => Err(SessionError::SameCookieName),
             false => Ok(()),
         }
@@ -443,6 +444,7 @@ impl SessionManager {
     }
 
     fn queue(&self, value: HeaderValue) -> Result<(), SessionError> {
+        self.check_names()?;
         let mut state = self.state();
         if state.phase == Phase::ResponseStarted {
             return Err(SessionError::ResponseStarted);
