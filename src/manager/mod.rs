@@ -387,8 +387,8 @@ impl SessionManager {
         self.state().queue.sent()
     }
 
-    /// Appends the queued pairs to `headers`, beside what is there. The layer does so on each
-    /// response; outside a request it is up to the caller.
+    /// Appends the queued pairs to `headers`, beside what is there, and in place of what was taken or
+    /// sent before. The layer does so on each response; outside a request it is up to the caller.
     pub fn send_cookie_headers(&self, headers: &mut HeaderMap) {
         self.state().queue.send(headers);
     }
