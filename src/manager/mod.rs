@@ -487,17 +487,20 @@ impl SessionManager {
         let mut state = self.state();
         state.phase = Phase::ResponseStarted;
         state.queue.send(headers);
-        Sent { cookie: state.queue.has_left(), consulted: state.consulted }
+        let for_outer = self.request.outer.as_ref().and_then(|_| state.queue.last_sent().cloned());
+        Sent { cookie: state.queue.has_left(), consulted: state.consulted, for_outer }
     }
 }
 
 /// What a response has to do with the session.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sent {
     /// Whether a session cookie is set, by the layer or by whoever took it over.
     pub(crate) cookie: bool,
     /// Whether the response depends on the session.
     pub(crate) consulted: bool,
+    /// The cookie, where a layer around may replace the response.
+    pub(crate) for_outer: Option<HeaderValue>,
 }
 
 impl fmt::Debug for SessionManager {
