@@ -1,4 +1,5 @@
 //! The security of sessions, each case on every storage: `postgres::rotation::the_old_id_is_dead_at_once`.
+//! Where a storage makes no difference it runs once, in memory: `once::cookies::…`.
 //!
 //! A case names the demand that it proves, by its source: A5 is OWASP ASVS 5.0, SM the OWASP Session
 //! Management Cheat Sheet, N is NIST SP 800-63B-4, 6b is RFC 6265bis.
@@ -27,17 +28,39 @@ mod wrappers;
 #[macro_use]
 mod rig;
 
+mod cookies;
+mod ids;
+mod layers;
 mod lifetime;
+mod logout;
 mod rotation;
+mod signed;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 
 use rig::{Case, run};
 
 fn cases() -> Vec<(&'static str, &'static [Case])> {
-    vec![("lifetime", lifetime::CASES), ("rotation", rotation::CASES)]
+    vec![
+        ("ids", ids::CASES),
+        ("layers", layers::CASES),
+        ("lifetime", lifetime::CASES),
+        ("logout", logout::CASES),
+        ("rotation", rotation::CASES),
+        ("signed", signed::CASES),
+    ]
+}
+
+fn cases_once() -> Vec<(&'static str, &'static [Case])> {
+    vec![
+        ("cookies", cookies::ONCE),
+        ("ids", ids::ONCE),
+        ("layers", layers::ONCE),
+        ("logout", logout::ONCE),
+        ("signed", signed::ONCE),
+    ]
 }
 
 fn main() -> ExitCode {
@@ -50,6 +73,14 @@ fn main() -> ExitCode {
                 let test = format!("{theme}::{name}");
                 trials.push(place.trial(&test, move || run(url, directory, *case)));
             }
+        }
+    }
+    for (theme, cases) in cases_once() {
+        for (name, case) in cases {
+            trials.push(Trial::test(format!("once::{theme}::{name}"), move || {
+                run("memory:".to_owned(), None, *case);
+                Ok(())
+            }));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
