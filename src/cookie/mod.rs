@@ -79,7 +79,7 @@ fn seconds_of_cookie(seconds: u64) -> time::Duration {
 pub(crate) struct Queue {
     waiting: Option<HeaderValue>,
     sent: Vec<HeaderValue>,
-    taken: bool,
+    taken: Vec<HeaderValue>,
 }
 
 impl Queue {
@@ -96,21 +96,39 @@ impl Queue {
     }
 
     pub(crate) fn take(&mut self) -> Vec<(HeaderName, HeaderValue)> {
-        self.taken |= self.waiting.is_some();
+        self.taken.extend(self.waiting.clone());
         pairs(&self.waiting.take())
     }
 
     /// Appends what waits to `headers`.
     pub(crate) fn send(&mut self, headers: &mut HeaderMap) {
         if let Some(value) = self.waiting.take() {
+            if self.has_left() {
+                self.remove_earlier(headers);
+            }
             headers.append(SET_COOKIE, value.clone());
             self.sent.push(value);
         }
     }
 
+    /// Removes what has left the queue before: a response has one cookie of a name (RFC 6265bis,
+    /// section 4.1.1).
+    fn remove_earlier(&self, headers: &mut HeaderMap) {
+        let has_left =
+            |value: &&HeaderValue| self.sent.contains(value) || self.taken.contains(value);
+        let others = headers.get_all(SET_COOKIE).iter().filter(|value| !has_left(value));
+        let others: Vec<_> = others.cloned().collect();
+        headers.remove(SET_COOKIE);
+        headers.extend(others.into_iter().map(|value| (SET_COOKIE, value)));
+    }
+
     /// Whether a cookie has left the queue, for whatever headers.
     pub(crate) fn has_left(&self) -> bool {
-        self.taken || !self.sent.is_empty()
+        !self.taken.is_empty() || !self.sent.is_empty()
+    }
+
+    pub(crate) fn last_sent(&self) -> Option<&HeaderValue> {
+        self.sent.last()
     }
 }
 

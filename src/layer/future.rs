@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CACHE_CONTROL, VARY};
+use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Response};
 use pin_project_lite::pin_project;
 
@@ -78,9 +78,29 @@ where
         if let Err(error) = outcome {
             error.log();
             manager.abandon();
+            let inner = response.extensions_mut().remove::<InnerCookies>();
             response = this.on_failure.response(&error);
+            if let Some(inner) = inner {
+                inner.pass_on(&mut response, manager.settings().cache_control);
+            }
         }
         Poll::Ready(Ok(respond(this.manager, response)))
+    }
+}
+
+/// The cookies of the layers inside. What they announce has been done, so they are sent also when a
+/// layer around replaces the response.
+#[derive(Clone, Default)]
+struct InnerCookies(Vec<HeaderValue>);
+
+impl InnerCookies {
+    fn pass_on<C>(self, response: &mut Response<C>, cache_control: CacheControl) {
+        let headers = response.headers_mut();
+        headers.extend(self.0.iter().map(|cookie| (SET_COOKIE, cookie.clone())));
+        if cache_control == CacheControl::NoStore {
+            keep_out_of_caches(headers);
+        }
+        response.extensions_mut().insert(self);
     }
 }
 
@@ -91,12 +111,15 @@ fn respond<C>(manager: &mut Option<SessionManager>, mut response: Response<C>) -
     };
     let settings = manager.settings();
     let headers = response.headers_mut();
-    let Sent { cookie, consulted } = manager.respond(headers);
+    let Sent { cookie, consulted, for_outer } = manager.respond(headers);
     if consulted && settings.vary == Vary::Cookie {
         vary_by_cookie(headers);
     }
     if cookie && settings.cache_control == CacheControl::NoStore {
         keep_out_of_caches(headers);
+    }
+    if let Some(cookie) = for_outer {
+        response.extensions_mut().get_or_insert_default::<InnerCookies>().0.push(cookie);
     }
     response
 }

@@ -135,10 +135,11 @@ impl SessionManager {
         std::iter::successors(self.request.outer.as_ref(), |manager| manager.request.outer.as_ref())
     }
 
-    /// Fails if a layer around has the same cookie: the two would overwrite each other's.
+    /// Fails if two of the layers around the handler have the same cookie: they would overwrite each
+    /// other's.
     pub(crate) fn check_names(&self) -> Result<(), SessionError> {
-        let mut names = self.around().map(|manager| manager.cookie().name());
-        match names.any(|name| name == self.cookie().name()) {
+        let is_around = |manager: &Self| manager.outer(manager.cookie().name()).is_some();
+        match std::iter::once(self).chain(self.around()).any(is_around) {
             true => Err(SessionError::SameCookieName),
             false => Ok(()),
         }
@@ -387,8 +388,8 @@ impl SessionManager {
         self.state().queue.sent()
     }
 
-    /// Appends the queued pairs to `headers`, beside what is there. The layer does so on each
-    /// response; outside a request it is up to the caller.
+    /// Appends the queued pairs to `headers`, beside what is there, and in place of what was taken or
+    /// sent before. The layer does so on each response; outside a request it is up to the caller.
     pub fn send_cookie_headers(&self, headers: &mut HeaderMap) {
         self.state().queue.send(headers);
     }
@@ -444,6 +445,7 @@ impl SessionManager {
     }
 
     fn queue(&self, value: HeaderValue) -> Result<(), SessionError> {
+        self.check_names()?;
         let mut state = self.state();
         if state.phase == Phase::ResponseStarted {
             return Err(SessionError::ResponseStarted);
@@ -486,17 +488,20 @@ impl SessionManager {
         let mut state = self.state();
         state.phase = Phase::ResponseStarted;
         state.queue.send(headers);
-        Sent { cookie: state.queue.has_left(), consulted: state.consulted }
+        let for_outer = self.request.outer.as_ref().and_then(|_| state.queue.last_sent().cloned());
+        Sent { cookie: state.queue.has_left(), consulted: state.consulted, for_outer }
     }
 }
 
 /// What a response has to do with the session.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sent {
     /// Whether a session cookie is set, by the layer or by whoever took it over.
     pub(crate) cookie: bool,
     /// Whether the response depends on the session.
     pub(crate) consulted: bool,
+    /// The cookie, where a layer around may replace the response.
+    pub(crate) for_outer: Option<HeaderValue>,
 }
 
 impl fmt::Debug for SessionManager {

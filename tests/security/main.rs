@@ -1,4 +1,5 @@
 //! The security of sessions, each case on every storage: `postgres::rotation::the_old_id_is_dead_at_once`.
+//! Where a storage makes no difference it runs once, in memory: `once::cookies::…`.
 //!
 //! A case names the demand that it proves, by its source: A5 is OWASP ASVS 5.0, SM the OWASP Session
 //! Management Cheat Sheet, N is NIST SP 800-63B-4, 6b is RFC 6265bis.
@@ -31,15 +32,20 @@ mod wrappers;
 mod rig;
 
 mod caps;
+mod cookies;
 mod events;
+mod ids;
+mod layers;
 mod lifetime;
+mod logout;
 mod presented_ids;
 mod principals;
 mod rotation;
+mod signed;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 
 use rig::{Case, run};
 
@@ -47,10 +53,24 @@ fn cases() -> Vec<(&'static str, &'static [Case])> {
     vec![
         ("caps", caps::CASES),
         ("events", events::CASES),
+        ("ids", ids::CASES),
+        ("layers", layers::CASES),
         ("lifetime", lifetime::CASES),
+        ("logout", logout::CASES),
         ("presented_ids", presented_ids::CASES),
         ("principals", principals::CASES),
         ("rotation", rotation::CASES),
+        ("signed", signed::CASES),
+    ]
+}
+
+fn cases_once() -> Vec<(&'static str, &'static [Case])> {
+    vec![
+        ("cookies", cookies::ONCE),
+        ("ids", ids::ONCE),
+        ("layers", layers::ONCE),
+        ("logout", logout::ONCE),
+        ("signed", signed::ONCE),
     ]
 }
 
@@ -64,6 +84,14 @@ fn main() -> ExitCode {
                 let test = format!("{theme}::{name}");
                 trials.push(place.trial(&test, move || run(url, directory, *case)));
             }
+        }
+    }
+    for (theme, cases) in cases_once() {
+        for (name, case) in cases {
+            trials.push(Trial::test(format!("once::{theme}::{name}"), move || {
+                run("memory:".to_owned(), None, *case);
+                Ok(())
+            }));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -18,14 +18,24 @@ use crate::wrappers::Counting;
 
 pub type Case = (&'static str, fn(Rig) -> Pin<Box<dyn Future<Output = ()>>>);
 
-/// Makes `CASES` of functions that take a [`Rig`].
-macro_rules! on_every_storage {
-    ($($(#[$meta:meta])* async fn $name:ident($rig:ident: Rig) $body:block)*) => {
+/// Makes a list of functions that take a [`Rig`].
+macro_rules! cases {
+    ($list:ident: $($(#[$meta:meta])* async fn $name:ident($rig:ident: Rig) $body:block)*) => {
         $($(#[$meta])* async fn $name($rig: $crate::rig::Rig) $body)*
 
-        pub const CASES: &[$crate::rig::Case] =
+        pub const $list: &[$crate::rig::Case] =
             &[$((stringify!($name), |rig| Box::pin($name(rig)))),*];
     };
+}
+
+/// Makes `CASES`.
+macro_rules! on_every_storage {
+    ($($cases:tt)*) => { cases! { CASES: $($cases)* } };
+}
+
+/// Makes `ONCE`, of cases that no storage makes a difference to: they run in memory.
+macro_rules! once {
+    ($($cases:tt)*) => { cases! { ONCE: $($cases)* } };
 }
 
 #[derive(Clone)]
@@ -36,6 +46,8 @@ pub struct Rig {
     pub driver: Counting,
     pub clock: ManualClock,
     events: Arc<Mutex<Vec<SessionEvent>>>,
+    /// Of other environments, which go when the case is over.
+    others: Arc<Mutex<Vec<Arc<dyn Driver>>>>,
 }
 
 impl Rig {
@@ -63,6 +75,14 @@ impl Rig {
         } else {
             servers::open(&self.url, &self.environment).await
         }
+    }
+
+    /// A driver for another environment of the same storage.
+    pub async fn other_environment(&self) -> Arc<dyn Driver> {
+        let driver = servers::open(&self.url, &servers::environment()).await;
+        driver.ensure_environment().await.unwrap();
+        self.others.lock().unwrap().push(driver.clone());
+        driver
     }
 
     /// What happened since this was last asked.
@@ -139,10 +159,15 @@ pub fn run(
         driver: Counting::new(driver.clone()),
         clock: ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000)),
         events: Arc::default(),
+        others: Arc::default(),
     };
+    let others = rig.others.clone();
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(case(rig))));
-    runtime.block_on(driver.remove_environment(OnMissing::Ignore)).unwrap();
-    drop((driver, directory));
+    let others = std::mem::take(&mut *others.lock().unwrap());
+    for driver in others.iter().chain([&driver]) {
+        runtime.block_on(driver.remove_environment(OnMissing::Ignore)).unwrap();
+    }
+    drop((driver, others, directory));
     if let Err(panic) = outcome {
         resume_unwind(panic);
     }
