@@ -50,7 +50,13 @@
 //! | adding sessions to a service | [`SessionLayer`], [`SessionLayerBuilder`], [`connect`] |
 //! | reading and writing what a session holds | [`SessionStore`], [`Store`] |
 //! | loading, creating, expiring and ending sessions | [`SessionManager`] |
-//! | what the cookie looks like | [`CookieConfig`] |
+//! | logins and logouts | [`login`](SessionManager::login), [`principal`](SessionManager::principal), [`end`](SessionManager::end), [`end_all`](SessionManager::end_all) |
+//! | the sessions of one user | [`sessions`](SessionManager::sessions), [`SessionInfo`], [`set_note`](SessionManager::set_note), [`end_one`](SessionManager::end_one), [`end_others`](SessionManager::end_others), [`max_sessions`](SessionLayerBuilder::max_sessions) |
+//! | fresh ids | [`rotate`](SessionManager::rotate) |
+//! | how long sessions live | [`expire`](SessionLayerBuilder::expire), [`idle_timeout`](SessionLayerBuilder::idle_timeout), [`AssuranceLevel`], [`set_expire`](SessionManager::set_expire) |
+//! | what the cookie looks like | [`CookieConfig`], [`set_cookie_lifetime`](SessionManager::set_cookie_lifetime), `signed` (feature `signed`) |
+//! | several layers around one handler | [`outer`](SessionManager::outer) |
+//! | learning what happens to sessions | [`Listener`], [`SessionEvent`] |
 //! | removing expired sessions | [`cleanup_probability`](SessionLayerBuilder::cleanup_probability), [`spawn_cleanup`](SessionLayer::spawn_cleanup), [`SessionManager::cleanup`] |
 //! | what can go wrong | [`SessionError`], [`LoadError`], [`BuildError`], [`ConnectError`] |
 //! | where sessions live, and drivers of your own | [`driver`], [`MemoryDriver`], `SqliteDriver`, `PostgresDriver`, `MySqlDriver`, `RedisDriver` |
@@ -77,6 +83,10 @@
 //! | [`Driver`] (one storage medium) | `SessionStore`, a *store* |
 //! | [`SessionStore`] (the items of one application) | the key/value methods of `Session` |
 //! | commit | `save` |
+//! | [`rotate`](SessionManager::rotate), at the commit | `cycle_id` |
+//! | [`end`](SessionManager::end) | `flush` |
+//! | [`expire`](SessionLayerBuilder::expire) and [`idle_timeout`](SessionLayerBuilder::idle_timeout) | `Expiry` |
+//! | [`cleanup`](SessionManager::cleanup), [`spawn_cleanup`](SessionLayer::spawn_cleanup) | `delete_expired`, `continuously_delete_expired` |
 //!
 //! # What lasts when
 //!

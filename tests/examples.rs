@@ -3,15 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(unreachable_pub, missing_docs)]
 
+#[path = "support/example.rs"]
+mod example;
 #[path = "support/servers.rs"]
 mod servers;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::ExitCode;
 
+use example::Server;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -20,41 +22,7 @@ use hyper_util::rt::TokioIo;
 use libtest_mimic::{Arguments, Trial};
 use tokio::net::TcpStream;
 
-/// Where `cargo test` puts the examples. `cargo test --test examples` alone does not build them.
-fn example(name: &str) -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.join("examples").join(name)
-}
-
-/// A running example. It is killed when it is dropped.
-struct Server {
-    process: Child,
-    address: String,
-}
-
 impl Server {
-    fn start(example_name: &str, database_url: &str) -> Self {
-        let mut process = Command::new(example(example_name))
-            .env("ADDR", "127.0.0.1:0")
-            .env("DATABASE_URL", database_url)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("cargo builds the examples before it runs the tests");
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = lines.next().expect("a line with the address").unwrap();
-        let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
-        Self { process, address }
-    }
-
-    /// Stops it as Ctrl-C does.
-    fn interrupt(mut self) -> ExitStatus {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-        self.process.wait().unwrap()
-    }
-
     async fn get(&self, visitor: &mut Visitor) -> String {
         self.send(Method::GET, "/", visitor).await
     }
@@ -88,13 +56,6 @@ impl Server {
         drop(sender);
         connection.await.unwrap().unwrap();
         String::from_utf8(body.to_vec()).unwrap().trim_end().to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

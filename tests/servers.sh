@@ -188,6 +188,8 @@ start)
     # What tests use besides.
     need nginx nginx
     need openssl openssl
+    need chromium chromium
+    need chromedriver chromium-driver
     need pkill procps
     mkdir -p "$data"
     chmod 755 "$data"
