@@ -126,6 +126,11 @@ impl SessionManager {
     /// administration inside one with long ones for the whole site. A handler gets the manager of the
     /// innermost and reaches the others by this. If two layers around a handler have the same name, each
     /// call fails with [`SessionError::SameCookieName`].
+    ///
+    /// Give each layer an environment of its own: layers on the same one share their sessions, and the id
+    /// of the one opens the other. Each layer commits by itself, the innermost first. Where its commit fails
+    /// the layers around see the response that took the handler's place, and keep or drop their changes by
+    /// its status.
     pub fn outer(&self, cookie_name: &str) -> Option<Self> {
         self.around().find(|manager| manager.cookie().name() == cookie_name).cloned()
     }
