@@ -1,9 +1,8 @@
 //! Logins: a fresh id at each, the list of one's sessions, and the ways to end them.
 //!
-//! Run `cargo run --example login --features signed`, open <http://localhost:3000>, and log in as `ada`
-//! with the password `analytical` or as `grace` with `cobol`. It listens on `ADDR` (default
-//! `127.0.0.1:3000`), keeps sessions in `DATABASE_URL` (default `sqlite://login.db`), and signs cookies
-//! with `SESSION_KEY`, such as `openssl rand -hex 32` prints.
+//! `cargo run --example login --features signed` listens on `ADDR` (default `127.0.0.1:3000`): log in at
+//! <http://localhost:3000> as `ada`, `analytical`, or as `grace`, `cobol`. Sessions are in `DATABASE_URL`
+//! (default `sqlite://login.db`), cookies signed with `SESSION_KEY`; `openssl rand -hex 32` prints one.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
@@ -136,7 +135,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .cookie(CookieConfig::default().with_name("__Host-session").with_max_age(MaxAge::Browser))
         .signed([key])
         .build()
-        .await?;
+        .await
+        .inspect_err(|error| eprintln!("login: {error}"))?;
     let app = Router::new()
         .route("/", get(home))
         .route("/cart", post(add))
