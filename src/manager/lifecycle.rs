@@ -191,8 +191,9 @@ impl SessionManager {
     /// a later one makes an expired session loadable again. It counts as a use: an
     /// [idle timeout](crate::SessionLayerBuilder::idle_timeout) begins anew.
     ///
-    /// For the loaded session it is part of the commit, applied last, and the visitor's cookie is
-    /// sent again with the new max-age; for another it is done at once.
+    /// For the loaded session, and for the one that a [`login`](Self::login) is going to create, it is
+    /// part of the commit, applied last, and the visitor's cookie is sent again with the new max-age; for
+    /// another it is done at once.
     ///
     /// # Errors
     ///
@@ -208,7 +209,8 @@ impl SessionManager {
         let settings = self.settings();
         let now = settings.now();
         let change = settings.end_at(time, now);
-        if self.is_the_loaded(target) {
+        let logs_in = target == SessionTarget::Current && self.state().logs_in();
+        if logs_in || self.is_the_loaded(target) {
             self.state().set_change(change);
             return Ok(());
         }

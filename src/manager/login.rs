@@ -61,7 +61,9 @@ impl SessionManager {
 
     /// Logs the visitor in as `principal`, with the commit: the session gets a fresh id, as
     /// [`rotate`](Self::rotate) gives it, or is created if there is none, and belongs to the principal
-    /// from then on. What a visitor had before (a shopping cart) stays.
+    /// from then on. What a visitor had before (a shopping cart) stays, and so does what another
+    /// principal has left in the session: [`end`](Self::end) it first where that must not be seen. Its
+    /// absolute end stays as well, until [`set_expire`](Self::set_expire) moves it.
     ///
     /// `principal` is whatever the application calls its users: 1 to 255 bytes of UTF-8 without NUL,
     /// compared byte by byte. [`end`](Self::end) is the logout.

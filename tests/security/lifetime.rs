@@ -11,6 +11,7 @@ use crate::rig::{n, read, session};
 use crate::visitor::{Shop, request_of, send};
 use crate::wrappers::Call;
 
+const MINUTE: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(600);
 const TICK: Duration = Duration::from_millis(1);
 
@@ -156,6 +157,25 @@ on_every_storage! {
             let listed = layer.manager().sessions_of("ada").await.unwrap();
             assert_eq!(listed.last().unwrap().last_used, rig.clock.now());
             assert_eq!(listed.last().unwrap().created, rig.clock.now() - TICK);
+        }
+    }
+
+    // T1, M17
+    async fn a_login_can_give_its_session_an_end_of_its_own(rig: Rig) {
+        let layer = rig.layer().await;
+        for cookie in [String::new(), session(&layer).await] {
+            let end = rig.clock.now() + MINUTE;
+            let login = send(&layer, request_of(&cookie), async |session| {
+                session.login("ada").await.unwrap();
+                session.set_expire(end, SessionTarget::Current).await
+            });
+            let login = login.await;
+            assert_eq!(login.status, 200);
+            assert!(login.session_cookies()[0].contains("; Max-Age=60"));
+            rig.clock.advance(MINUTE - TICK);
+            assert!(layer.manager().load_id(&login.new_id().unwrap()).await.unwrap());
+            rig.clock.advance(TICK);
+            assert!(!layer.manager().load_id(&login.new_id().unwrap()).await.unwrap());
         }
     }
 
