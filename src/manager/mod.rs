@@ -19,7 +19,6 @@ use std::time::{Duration, SystemTime};
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use parking_lot::{Mutex, MutexGuard};
 
 use application::Application;
 pub use lifecycle::SessionTarget;
@@ -35,6 +34,7 @@ use crate::id::{SessionId, SessionRef};
 use crate::random::Seed;
 use crate::settings::Settings;
 use crate::store::{SessionStore, Store};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How often a fresh id is drawn, and an item is updated, before the operation is given up.
 pub(crate) const MAX_ATTEMPTS: usize = 100;

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use dashmap::Entry;
-use parking_lot::{Mutex, MutexGuard};
 
 use super::expiry::ExpiryIndex;
 use crate::driver::{
@@ -15,6 +14,7 @@ use crate::driver::{
     SessionRecord, Target,
 };
 use crate::id::{SessionKey, SessionRef};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A session's state is behind its own lock, which is taken before those of the maps and of the
 /// expiry index and never while one of them is held.
