@@ -117,6 +117,7 @@ mod manager;
 mod random;
 mod settings;
 mod store;
+mod sync;
 
 pub use self::cookie::{CookieConfig, MaxAge, SameSite};
 pub use assurance::AssuranceLevel;
@@ -155,3 +156,9 @@ pub use store::{Application, SessionStore, Store};
 #[cfg(all(doctest, feature = "axum", feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(test, shuttle))]
+extern crate self as web_session;
+#[cfg(all(test, shuttle))]
+#[path = "../tests/model/main.rs"]
+mod model;

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use parking_lot::Mutex;
 
 use crate::cleanup::AutomaticCleanup;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -20,6 +19,7 @@ use crate::error::{ConfigError, SessionError};
 use crate::events::{Events, SessionEvent};
 use crate::id::SessionId;
 use crate::random::{self, OsRandom, RandomSource, Seed};
+use crate::sync::Mutex;
 
 /// The shortest life of a session: times are kept in milliseconds.
 pub(crate) const MIN_EXPIRE: Duration = Duration::from_millis(1);

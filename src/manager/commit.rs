@@ -39,6 +39,11 @@ impl SessionManager {
     /// knows, and the next commit creates another; a cleanup removes the first when it has expired.
     pub async fn commit(&self) -> Result<(), SessionError> {
         let _turn = self.turn().await?;
+        self.commit_in_turn().await
+    }
+
+    /// Commits. The caller holds the turn.
+    pub(super) async fn commit_in_turn(&self) -> Result<(), SessionError> {
         if !self.has_changes() {
             return Ok(());
         }
@@ -56,9 +61,8 @@ impl SessionManager {
         self.state().roll_back();
     }
 
-    /// Notes that the visitor's session is used, if it is time for that.
-    pub(crate) async fn touch(&self) {
-        let Ok(_turn) = self.turn().await else { return };
+    /// Notes that the visitor's session is used, if it is time for that. The caller holds the turn.
+    pub(super) async fn touch(&self) {
         let now = self.settings().now();
         let Some((session, id)) = self.touched() else { return };
         let touched = self.call(|settings| {

@@ -19,7 +19,6 @@ use std::time::{Duration, SystemTime};
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use parking_lot::{Mutex, MutexGuard};
 
 use application::Application;
 pub use lifecycle::SessionTarget;
@@ -35,6 +34,7 @@ use crate::id::{SessionId, SessionRef};
 use crate::random::Seed;
 use crate::settings::Settings;
 use crate::store::{SessionStore, Store};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How often a fresh id is drawn, and an item is updated, before the operation is given up.
 pub(crate) const MAX_ATTEMPTS: usize = 100;
@@ -466,26 +466,42 @@ impl SessionManager {
         self.state().has_changes()
     }
 
-    /// Whether something has to be stored when the handler has answered.
-    pub(crate) fn has_to_finish(&self) -> bool {
-        self.has_changes() || self.has_touch_due()
+    /// Ends the request for its response, unless it has to [`finish`](Self::finish) first: there is something
+    /// to store, or a commit is under way, whose cookie would be lost.
+    pub(crate) fn close(&self, commits: bool) -> bool {
+        if commits && self.has_touch_due() {
+            return false;
+        }
+        let mut state = self.state();
+        if state.committing || commits && state.has_changes() {
+            return false;
+        }
+        state.abandon();
+        true
     }
 
-    /// Stores what a request leaves behind: its changes, or that it has used the session.
-    pub(crate) async fn finish(&self) -> Result<(), SessionError> {
-        if self.has_changes() {
-            return self.commit().await;
+    /// Stores what a request leaves behind, if it `commits`: its changes, or that it has used the session.
+    /// Then ends the request, before another of its commits can begin.
+    pub(crate) async fn finish(&self, commits: bool) -> Result<(), SessionError> {
+        let _turn = self.turn().await?;
+        if !commits {
+            self.abandon();
+            return Ok(());
         }
-        self.touch().await;
-        Ok(())
+        let outcome = match self.has_changes() {
+            true => self.commit_in_turn().await,
+            false => {
+                self.touch().await;
+                Ok(())
+            }
+        };
+        self.state().phase = Phase::ResponseStarted;
+        outcome
     }
 
     /// Ends the request: what is still uncommitted is dropped, and no cookie can be sent any more.
     pub(crate) fn abandon(&self) {
-        let mut state = self.state();
-        state.phase = Phase::ResponseStarted;
-        state.next_id = None;
-        state.roll_back();
+        self.state().abandon();
     }
 
     /// Ends the request with a response: sends the queue, and tells what caches have to know.

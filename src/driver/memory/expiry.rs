@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use parking_lot::Mutex;
-
 use crate::clock::Timestamp;
 use crate::id::SessionRef;
+use crate::sync::Mutex;
 
 /// Sessions in the order of their expiry, so that a cleanup does not walk over all of them.
 pub(super) struct ExpiryIndex([Mutex<BTreeSet<(Timestamp, SessionRef)>>; Self::SHARDS]);

@@ -7,7 +7,6 @@ use std::thread;
 
 use dashmap::DashMap;
 use dashmap::Entry;
-use parking_lot::{Mutex, MutexGuard};
 
 use super::expiry::ExpiryIndex;
 use super::room::Room;
@@ -18,6 +17,7 @@ use crate::driver::{
     ReplaceItem, ReplaceOutcome, SessionRecord, Target,
 };
 use crate::id::{SessionKey, SessionRef};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A session's state is behind its own lock, which is taken before those of the maps and of the
 /// expiry index and never while one of them is held.

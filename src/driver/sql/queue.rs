@@ -6,10 +6,11 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+
+use crate::sync::Mutex;
 
 /// Runs calls in the order of their first polls, each on a task of its own and none before the one
 /// in front of it has ended.
@@ -118,7 +119,7 @@ impl Drop for Drainer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use std::future::{pending, poll_fn};
     use std::task::Poll;
