@@ -16,6 +16,9 @@ pub const CHILD: &str = "WEB_SESSION_TEST_FAULT_CHILD";
 
 const KILLS: u32 = 100;
 
+/// A rotation is longer than a commit, so that a kill meets it more often.
+const KILLS_OF_ROTATIONS: u32 = 40;
+
 /// Starts an application with this task, and kills it after its first request and some time. What it said
 /// of its requests.
 async fn killed(kind: Kind, task: [&str; 4], kill: u32) -> Vec<String> {
@@ -101,10 +104,10 @@ pub async fn the_application_is_killed_amid_rotations(kind: Kind) {
     let application = Application::start(&server).await;
     let mut visitor = Visitor::new(&application).await;
     let (mut rotations, mut unanswered) = (0, 0);
-    for kill in 0..KILLS {
+    for kill in 0..KILLS_OF_ROTATIONS {
         let (url, cookie) = (server.url(), visitor.cookie.clone().unwrap());
         let session = reference(&application, &cookie).await.unwrap();
-        let said = killed(kind, ["rotate", &url, &cookie, "0"], kill).await;
+        let said = killed(kind, ["rotate", &url, &cookie, "0"], 2 * kill).await;
         rotations += said.len();
         let (last, earlier) = said.split_last().unwrap();
         for old in earlier.iter().chain([&cookie]) {
@@ -125,7 +128,7 @@ pub async fn the_application_is_killed_amid_rotations(kind: Kind) {
             unanswered += 1;
         }
     }
-    let seen = format!("{rotations} acknowledged rotations around {KILLS} kills");
+    let seen = format!("{rotations} acknowledged rotations around {KILLS_OF_ROTATIONS} kills");
     let lost = format!("no session; {unanswered} new ids were never answered");
     report("the application is killed amid rotations", kind, seen, lost, "when it was started");
 }
