@@ -38,6 +38,7 @@ mod admin;
 mod caps;
 mod cookies;
 mod events;
+mod hostile;
 mod ids;
 mod layers;
 mod lifetime;
@@ -58,6 +59,7 @@ fn cases() -> Vec<(&'static str, &'static [Case])> {
     vec![
         ("caps", caps::CASES),
         ("events", events::CASES),
+        ("hostile", hostile::CASES),
         ("ids", ids::CASES),
         ("layers", layers::CASES),
         ("lifetime", lifetime::CASES),
