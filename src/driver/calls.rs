@@ -281,7 +281,7 @@ impl Inspect {
 }
 
 /// The argument of [`Driver::list`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct List {
     /// Whose sessions.
@@ -297,8 +297,15 @@ impl List {
     }
 }
 
+impl fmt::Debug for List {
+    /// Leaves the principal out: who a visitor is belongs in no log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("List").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
 /// The argument of [`Driver::end_where`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct EndWhere {
     /// Whose sessions.
@@ -309,6 +316,17 @@ pub struct EndWhere {
     pub only: Option<SessionRef>,
     /// How many of the newest stay, if any.
     pub keep: Option<Keep>,
+}
+
+impl fmt::Debug for EndWhere {
+    /// Leaves the principal out: who a visitor is belongs in no log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndWhere")
+            .field("except", &self.except)
+            .field("only", &self.only)
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Which sessions [`Driver::end_where`] leaves to a principal that has many.

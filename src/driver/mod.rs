@@ -51,6 +51,7 @@ pub use error::{DriverError, DriverErrorKind};
 pub use future::DriverFuture;
 pub use items::{ApplicationChanges, ApplicationName, InvalidApplication, Items, Limits};
 pub use memory::{MemoryDriver, MemoryDriverBuilder, WhenFull};
+pub(crate) use record::hidden;
 pub use record::{SessionChange, SessionRecord};
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]

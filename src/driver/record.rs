@@ -1,5 +1,6 @@
 //! What a driver stores of a session besides its items.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use crate::id::{SessionKey, SessionRef};
 ///
 /// It serialises, so that a driver for documents or files can store it whole; fields that come in
 /// later versions will have defaults.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SessionRecord {
     /// The session's reference: drawn at random, never used again, the same for its whole life.
@@ -78,8 +79,32 @@ impl SessionRecord {
     }
 }
 
+impl fmt::Debug for SessionRecord {
+    /// Shows whether there are a principal and a note, and not what they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRecord")
+            .field("session", &self.session)
+            .field("key", &self.key)
+            .field("previous_key", &self.previous_key)
+            .field("rotated", &self.rotated)
+            .field("expires", &self.expires)
+            .field("ends", &self.ends)
+            .field("created", &self.created)
+            .field("last_used", &self.last_used)
+            .field("cookie_lifetime", &self.cookie_lifetime)
+            .field("principal", &hidden(&self.principal))
+            .field("note", &hidden(&self.note))
+            .finish()
+    }
+}
+
+/// Whether there is a text, for an output that must not show it: who a visitor is belongs in no log.
+pub(crate) fn hidden(text: &Option<String>) -> Option<&'static str> {
+    text.as_ref().map(|_| "hidden")
+}
+
 /// What a commit changes in a session's record. `None` leaves a field as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionChange {
     /// A fresh key; the one before becomes `previous_key`, and `rotated` the time of the commit. No
@@ -145,6 +170,22 @@ impl SessionChange {
         set(&mut record.cookie_lifetime, cookie_lifetime);
         set(&mut record.principal, principal);
         set(&mut record.note, note);
+    }
+}
+
+impl fmt::Debug for SessionChange {
+    /// Shows whether there are a principal and a note, and not what they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionChange")
+            .field("key", &self.key)
+            .field("expires", &self.expires)
+            .field("ends", &self.ends)
+            .field("last_used", &self.last_used)
+            .field("idle", &self.idle)
+            .field("cookie_lifetime", &self.cookie_lifetime)
+            .field("principal", &self.principal.as_ref().map(hidden))
+            .field("note", &self.note.as_ref().map(hidden))
+            .finish()
     }
 }
 

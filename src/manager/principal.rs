@@ -1,17 +1,18 @@
 //! The sessions of one principal: listing them, ending them, keeping their number down.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use super::SessionManager;
 use super::lifecycle::SessionTarget;
-use crate::driver::{EndWhere, Keep, List, SessionRecord};
+use crate::driver::{EndWhere, Keep, List, SessionRecord, hidden};
 use crate::error::{LoadError, SessionError};
 use crate::events::EndReason;
 use crate::id::SessionRef;
 use crate::settings::{OnTooMany, SessionCap};
 
 /// One of a principal's sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionInfo {
     /// Its reference, which names it to [`end_one`](SessionManager::end_one). No secret.
@@ -27,6 +28,20 @@ pub struct SessionInfo {
     pub note: Option<String>,
     /// Whether it is the session of this request.
     pub is_current: bool,
+}
+
+impl fmt::Debug for SessionInfo {
+    /// Shows whether there is a note, and not what it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionInfo")
+            .field("session", &self.session)
+            .field("created", &self.created)
+            .field("last_used", &self.last_used)
+            .field("expires", &self.expires)
+            .field("note", &hidden(&self.note))
+            .field("is_current", &self.is_current)
+            .finish()
+    }
 }
 
 impl SessionManager {

@@ -1,10 +1,13 @@
 //! What the library says to `tracing`.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tracing::subscriber::{DefaultGuard, set_default, set_global_default};
+use tracing::subscriber::{DefaultGuard, set_default};
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Everything that was logged, spans included, as text.
 #[derive(Debug, Clone, Default)]
@@ -19,12 +22,12 @@ impl Logs {
     }
 
     /// Collects what all threads of this test binary log from the first call on, except those that
-    /// collect for themselves.
+    /// collect for themselves; also what crates say that use `log`.
     pub fn of_all_threads() -> Self {
         static ALL: OnceLock<Logs> = OnceLock::new();
         let install = || {
             let logs = Self::default();
-            set_global_default(logs.subscriber()).unwrap();
+            logs.subscriber().init();
             logs
         };
         ALL.get_or_init(install).clone()

@@ -38,6 +38,5 @@ mod odd_requests;
 mod outside_axum;
 mod overtaken;
 mod scheduled_cleanup;
-mod secrets;
 mod service_shape;
 mod update;

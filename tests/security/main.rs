@@ -15,7 +15,6 @@
 )]
 
 #[path = "../layer/logs.rs"]
-#[allow(dead_code, reason = "a part of it is used")]
 mod logs;
 #[path = "../support/servers.rs"]
 mod servers;
@@ -31,9 +30,15 @@ mod wrappers;
 #[macro_use]
 mod rig;
 
+#[cfg_attr(
+    not(all(feature = "postgres", feature = "mysql", feature = "redis")),
+    allow(unused_variables, reason = "without a server there is nothing to say to it")
+)]
+mod admin;
 mod caps;
 mod cookies;
 mod events;
+mod hostile;
 mod ids;
 mod layers;
 mod lifetime;
@@ -41,6 +46,7 @@ mod logout;
 mod presented_ids;
 mod principals;
 mod rotation;
+mod secrets;
 mod signed;
 
 use std::process::ExitCode;
@@ -53,6 +59,7 @@ fn cases() -> Vec<(&'static str, &'static [Case])> {
     vec![
         ("caps", caps::CASES),
         ("events", events::CASES),
+        ("hostile", hostile::CASES),
         ("ids", ids::CASES),
         ("layers", layers::CASES),
         ("lifetime", lifetime::CASES),
@@ -60,6 +67,7 @@ fn cases() -> Vec<(&'static str, &'static [Case])> {
         ("presented_ids", presented_ids::CASES),
         ("principals", principals::CASES),
         ("rotation", rotation::CASES),
+        ("secrets", secrets::CASES),
         ("signed", signed::CASES),
     ]
 }
