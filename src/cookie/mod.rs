@@ -87,6 +87,11 @@ impl Queue {
         self.waiting = Some(value);
     }
 
+    /// Drops what waits.
+    pub(crate) fn withdraw(&mut self) {
+        self.waiting = None;
+    }
+
     pub(crate) fn waiting(&self) -> Vec<(HeaderName, HeaderValue)> {
         pairs(&self.waiting)
     }

@@ -72,9 +72,11 @@ impl SessionManager {
         });
         match touched.await {
             Ok(CommitOutcome::Done(record)) => {
-                if let Current::Loaded { record: known, .. } = &mut self.state().current {
+                let mut state = self.state();
+                if let Current::Loaded { record: known, .. } = &mut state.current {
                     *known = record;
                 }
+                state.withdraw_if_retired();
             }
             // The session has ended meanwhile, which makes no difference to who has only read.
             Ok(_) => {}
@@ -263,6 +265,7 @@ impl SessionManager {
             };
             state.judged |= visitors;
             state.current = Current::Loaded { id, record, visitors };
+            state.withdraw_if_retired();
         }
         if sends_cookie {
             self.resend_cookie();
@@ -290,19 +293,33 @@ impl SessionManager {
     /// The id under which this request knows the session was replaced. Fails, unless the commit may be
     /// tried again: an earlier attempt of this request has replaced it, or it still works.
     async fn was_rotated(&self, presented: Option<SessionId>) -> Result<(), SessionError> {
-        if let Some(id) = presented {
-            let presented = Presented { ids: vec![id], any: true };
-            self.look_up(&presented, None, true).await?;
-            return if self.is_loaded() { Ok(()) } else { Err(SessionError::Rotated) };
+        let may_try_again = match presented {
+            Some(id) => {
+                let presented = Presented { ids: vec![id], any: true };
+                self.look_up(&presented, None, true).await?;
+                self.is_loaded()
+            }
+            None => self.settle_rotation().await?,
+        };
+        if may_try_again {
+            return Ok(());
         }
+        self.state().queue.withdraw();
+        Err(SessionError::Rotated)
+    }
+
+    /// Learns whether a rotation was done whose answer got lost, and takes the fresh id then. Whether it
+    /// was. The caller holds the turn.
+    pub(super) async fn settle_rotation(&self) -> Result<bool, SessionError> {
         let next = self.state().next_id;
         let (Some(next), Some(session)) = (next, self.loaded_ref()) else {
-            return Err(SessionError::Rotated);
+            return Ok(false);
         };
         let inspect = Inspect { session: Locator::Ref(session) };
         let record = self.call(|settings| settings.driver.inspect(inspect)).await?;
         let Some(record) = record.filter(|record| record.key == next.key()) else {
-            return Err(SessionError::Rotated);
+            self.state().next_id = None;
+            return Ok(false);
         };
         {
             let mut state = self.state();
@@ -311,7 +328,7 @@ impl SessionManager {
         }
         self.resend_cookie();
         self.settings().raise(SessionEvent::Rotated { session });
-        Ok(())
+        Ok(true)
     }
 
     /// The storage has no live session for the commit.

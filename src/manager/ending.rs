@@ -71,7 +71,12 @@ impl SessionManager {
         let loaded = self.is_the_loaded(target);
         let presented = !self.is_loaded() && self.is_presented(target);
         let visitors = if loaded { self.state().is_visitors() } else { presented };
+        // By its reference, which a rotation does not change.
+        let session = self.loaded_ref().filter(|_| loaded).map_or(session, Locator::Ref);
         let ended = self.destroy_sessions(vec![session], EndReason::Destroyed).await?;
+        if presented && ended.is_empty() && self.error() == Some(LoadError::Rotated) {
+            return Err(SessionError::Rotated);
+        }
         if loaded || presented {
             self.forget_session(visitors);
         }
@@ -82,6 +87,7 @@ impl SessionManager {
     /// and all; after another's the visitor's own is the session of the request again.
     pub(super) fn forget_session(&self, visitors: bool) {
         let mut state = self.state();
+        state.next_id = None;
         state.roll_back();
         if !visitors {
             state.look_up_later();
@@ -109,7 +115,7 @@ impl SessionManager {
             self.state().roll_back();
             return Ok(Vec::new());
         }
-        let ended = match sessions.is_empty() {
+        let mut ended = match sessions.is_empty() {
             true => Vec::new(),
             false => self.destroy_sessions(sessions, reason).await?,
         };
@@ -117,6 +123,10 @@ impl SessionManager {
             self.look_up(&presented, None, visitors).await?;
             if self.error() == Some(LoadError::Rotated) {
                 return Err(SessionError::Rotated);
+            }
+            // An id that was replaced and still works names its session all the same.
+            if let Some(session) = self.loaded_ref() {
+                ended = self.destroy_sessions(vec![Locator::Ref(session)], reason).await?;
             }
         }
         self.forget_session(visitors);

@@ -55,7 +55,7 @@ impl SessionManager {
     /// Loads the session that the request's cookie names. Without it the first access to a store
     /// does so; call it to learn whether there is a session, and from [`error`](Self::error) why
     /// not. Called again, it forgets what was read, so that later reads see the present state. A
-    /// session that this request has created is loaded again itself.
+    /// session that this request has created, or given a fresh id, is loaded again itself.
     ///
     /// # Errors
     ///
@@ -68,19 +68,21 @@ impl SessionManager {
         if !unresolved {
             self.refuse_changes()?;
         }
-        let own = self.session_id().filter(|_| self.created());
-        let presented = match own {
-            // The visitor has no cookie for it yet, or a new one.
-            Some(id) => Presented { ids: vec![id], any: true },
-            None => self.presented(),
+        let presented = self.presented();
+        let own = match &self.state().current {
+            // The visitor has no cookie for it yet, or is about to get a new one.
+            Current::Loaded { id, visitors: true, .. } if !presented.ids.contains(id) => Some(*id),
+            _ => None,
         };
+        let presented = own.map_or(presented, |id| Presented { ids: vec![id], any: true });
         self.look_up(&presented, None, true).await?;
         Ok(self.is_loaded())
     }
 
     /// Loads the session with this id in place of the one that the cookie names, for tools and
     /// administrators' pages. The visitor's cookie stays as it is, whatever becomes of that session;
-    /// only [`set_cookie`](Self::set_cookie) hands it over.
+    /// only [`set_cookie`](Self::set_cookie) hands it over. If no session has the id, the request has none:
+    /// what it writes goes to a new one.
     ///
     /// # Errors
     ///

@@ -407,7 +407,12 @@ impl SessionManager {
     /// response.
     pub fn set_cookie(&self) -> Result<(), SessionError> {
         let value = self.set_cookie_string(None)?;
-        self.queue(value)
+        self.queue(value)?;
+        if let Current::Loaded { visitors, .. } = &mut self.state().current {
+            // From here on, whoever had it before.
+            *visitors = true;
+        }
+        Ok(())
     }
 
     /// The `Set-Cookie` value for the session, with `max_age`, else the session's
@@ -438,7 +443,8 @@ impl SessionManager {
     ///
     /// # Errors
     ///
-    /// [`SessionError::ResponseStarted`] after the response.
+    /// [`SessionError::ResponseStarted`] after the response, [`SessionError::Rotated`] when the presented id
+    /// is known to be retired.
     pub fn delete_cookie(&self) -> Result<(), SessionError> {
         self.queue(self.delete_cookie_string())
     }
@@ -455,6 +461,10 @@ impl SessionManager {
         if state.phase == Phase::ResponseStarted {
             return Err(SessionError::ResponseStarted);
         }
+        if state.error == Some(LoadError::Rotated) {
+            // It would replace the cookie that the visitor has just been given.
+            return Err(SessionError::Rotated);
+        }
         state.queue.push(value);
         Ok(())
     }
@@ -467,13 +477,13 @@ impl SessionManager {
     }
 
     /// Ends the request for its response, unless it has to [`finish`](Self::finish) first: there is something
-    /// to store, or a commit is under way, whose cookie would be lost.
+    /// to store, or a commit is under way or was given up, whose cookie would be lost.
     pub(crate) fn close(&self, commits: bool) -> bool {
         if commits && self.has_touch_due() {
             return false;
         }
         let mut state = self.state();
-        if state.committing || commits && state.has_changes() {
+        if state.committing || state.next_id.is_some() || commits && state.has_changes() {
             return false;
         }
         state.abandon();
@@ -484,18 +494,22 @@ impl SessionManager {
     /// Then ends the request, before another of its commits can begin.
     pub(crate) async fn finish(&self, commits: bool) -> Result<(), SessionError> {
         let _turn = self.turn().await?;
-        if !commits {
-            self.abandon();
-            return Ok(());
-        }
-        let outcome = match self.has_changes() {
-            true => self.commit_in_turn().await,
-            false => {
+        let outcome = match (commits, self.has_changes()) {
+            (true, true) => self.commit_in_turn().await,
+            (true, false) => {
                 self.touch().await;
                 Ok(())
             }
+            (false, _) => Ok(()),
         };
-        self.state().phase = Phase::ResponseStarted;
+        if let Err(error) = self.settle_rotation().await {
+            tracing::warn!(%error, "whether a session has a fresh id could not be learned");
+        }
+        if commits {
+            self.state().phase = Phase::ResponseStarted;
+        } else {
+            self.abandon();
+        }
         outcome
     }
 

@@ -229,6 +229,15 @@ impl State {
         self.forget_stored();
     }
 
+    /// Drops the visitor's cookie that waits if its id has been replaced: another request has sent the new
+    /// one.
+    pub(super) fn withdraw_if_retired(&mut self) {
+        let Current::Loaded { id, record, visitors: true } = &self.current else { return };
+        if record.key != id.key() {
+            self.queue.withdraw();
+        }
+    }
+
     /// Notes that a commit whose answer was lost has given the session the id that it asked for.
     pub(super) fn has_rotated(&mut self, id: SessionId, record: SessionRecord, visitors: bool) {
         self.current = Current::Loaded { id, record, visitors };

@@ -11,8 +11,8 @@ use tokio::sync::Barrier;
 use tower::{Layer, ServiceExt, service_fn};
 use web_session::driver::{Inspect, Locator};
 use web_session::{
-    Driver, LoadError, RandomError, RandomSource, SessionError, SessionEvent, SessionId,
-    SessionLayer, SessionManager,
+    Driver, LoadError, OnWarning, RandomError, RandomSource, SessionError, SessionEvent, SessionId,
+    SessionLayer, SessionManager, SessionTarget,
 };
 
 use crate::rig::{n, read, reference, session};
@@ -128,7 +128,7 @@ on_every_storage! {
             session.load().await.unwrap();
             rotate(&layer, &old).await;
             let end = web_session::Clock::now(&late) + Duration::from_secs(600);
-            session.set_expire(end, web_session::SessionTarget::Current).await.unwrap();
+            session.set_expire(end, SessionTarget::Current).await.unwrap();
             session.commit().await.unwrap();
             assert_eq!(session.set_cookie(), Err(SessionError::Rotated));
             assert_eq!(session.rotate().await, Err(SessionError::Rotated));
@@ -327,6 +327,160 @@ on_every_storage! {
             assert_eq!(answer.status, 200, "{polls}");
             let cookie = answer.new_id().unwrap_or_else(|| old.clone());
             assert!(n(&plain, &cookie).await.is_some(), "{polls}");
+        }
+    }
+
+    // A5 7.4.1
+    async fn a_logout_within_the_grace_ends_the_session(rig: Rig) {
+        let grace = Duration::from_secs(10);
+        let layer = rig.builder().rotation_grace(grace).build().await.unwrap();
+        for way in 0..4 {
+            let (old, new) = rotated(&layer).await;
+            let ending = send(&layer, request_of(&old), async |session| match way {
+                0 => session.end().await,
+                1 => session.destroy(SessionTarget::Current, OnWarning::Ignore).await,
+                2 => session.destroy(old.as_str(), OnWarning::Ignore).await,
+                _ => {
+                    session.load().await?;
+                    session.end().await
+                }
+            });
+            let ending = ending.await;
+            assert_eq!((ending.status, ending.removes_cookie()), (StatusCode::OK, true), "{way}");
+            assert!(!layer.manager().exists(new.as_str()).await.unwrap(), "{way}");
+        }
+    }
+
+    // A5 7.4.1
+    async fn a_session_that_another_request_rotates_is_destroyed_by_the_id_it_was_loaded_with(rig: Rig) {
+        let layer = rig.layer().await;
+        let old = session(&layer).await;
+        let ending = send(&layer, request_of(&old), async |session| {
+            session.load().await.unwrap();
+            rotate(&layer, &old).await;
+            session.destroy(session.session_id().unwrap(), OnWarning::Ignore).await
+        });
+        assert_eq!(ending.await.status, 200);
+        assert_eq!(crate::visitor::remove_all(&layer).await, 0);
+        let (old, new) = rotated(&layer).await;
+        let late = send(&layer, request_of(&old), async |session| {
+            session.destroy(old.as_str(), OnWarning::Ignore).await
+        });
+        let late = late.await;
+        assert_eq!((late.status.as_u16(), late.session_cookies()), (409, vec![]));
+        assert_eq!(n(&layer, &new).await, Some(1));
+    }
+
+    // M11
+    async fn a_session_that_a_request_has_rotated_can_be_loaded_again(rig: Rig) {
+        let layer = rig.layer().await;
+        let old = session(&layer).await;
+        let answer = send(&layer, request_of(&old), async |session| {
+            session.login("ada").await.unwrap();
+            session.commit().await.unwrap();
+            assert!(session.load().await.unwrap());
+            assert_eq!(session.principal().await.unwrap().as_deref(), Some("ada"));
+            session.app::<Shop>().set("n", &2)
+        });
+        let answer = answer.await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(n(&layer, &answer.new_id().unwrap()).await, Some(2));
+    }
+
+    // M21
+    async fn a_session_that_is_handed_over_and_rotated_comes_with_its_new_cookie(rig: Rig) {
+        let layer = rig.layer().await;
+        let token = session(&layer).await;
+        let answer = send(&layer, request_of(""), async |session| {
+            assert!(session.load_id(&token).await.unwrap());
+            session.set_cookie().unwrap();
+            session.login("ada").await
+        });
+        let new = answer.await.new_id().unwrap();
+        assert_eq!(the_valid_one(&layer, &token, Some(&new)).await, new);
+    }
+
+    // SM renew
+    async fn a_cookie_that_waits_is_withdrawn_when_its_id_turns_out_to_be_retired(rig: Rig) {
+        let layer = rig.builder().idle_timeout(Duration::from_secs(60)).build().await.unwrap();
+        for way in 0..3 {
+            let old = session(&layer).await;
+            let slow = send(&layer, request_of(&old), async |session| {
+                session.load().await.unwrap();
+                session.set_cookie().unwrap();
+                rig.clock.advance(Duration::from_secs(10));
+                if way == 2 {
+                    session.rotate().await.unwrap();
+                }
+                rotate(&layer, &old).await;
+                if way == 1 {
+                    session.app::<Shop>().set("n", &2).unwrap();
+                }
+            });
+            let slow = slow.await;
+            assert_eq!(slow.status.as_u16(), if way == 2 { 409 } else { 200 });
+            assert!(slow.session_cookies().is_empty() || way == 0, "{way}");
+        }
+        let (old, _) = rotated(&layer).await;
+        send(&layer, request_of(&old), async |session| {
+            session.load().await.unwrap();
+            assert_eq!(session.delete_cookie(), Err(SessionError::Rotated));
+        })
+        .await;
+    }
+
+    // T2
+    async fn after_a_rollback_of_a_rotation_that_came_second_writes_go_on(rig: Rig) {
+        let layer = rig.layer().await;
+        let old = session(&layer).await;
+        let slow = send(&layer, request_of(&old), async |session| {
+            session.rotate().await.unwrap();
+            let new = rotate(&layer, &old).await.new_id().unwrap();
+            assert_eq!(session.commit().await, Err(SessionError::Rotated));
+            session.rollback();
+            session.app::<Shop>().set("n", &2).unwrap();
+            new
+        });
+        let slow = slow.await;
+        assert_eq!((slow.status, slow.session_cookies()), (StatusCode::OK, vec![]));
+        assert_eq!(n(&layer, &slow.body).await, Some(2));
+    }
+
+    // T2, D6
+    async fn a_rotation_whose_answer_got_lost_before_a_5xx_leaves_a_cookie_that_works(rig: Rig) {
+        let layer = rig.builder_on(Suspending::new(rig.driver.clone())).build().await.unwrap();
+        let plain = rig.layer().await;
+        for polls in 0..8 {
+            let old = session(&plain).await;
+            let answer = send(&layer, request_of(&old), async |session| {
+                session.load().await.unwrap();
+                session.rotate().await.unwrap();
+                let _ = give_up_after(polls, session.commit()).await;
+                crate::visitor::settled(&plain).await;
+                StatusCode::SERVICE_UNAVAILABLE
+            });
+            let answer = answer.await;
+            assert_eq!(answer.status, 503, "{polls}");
+            let cookie = answer.new_id().unwrap_or_else(|| old.clone());
+            assert_eq!(n(&plain, &cookie).await, Some(1), "{polls}");
+        }
+    }
+
+    // T2, M14
+    async fn a_rotation_that_was_given_up_does_not_outlive_its_session(rig: Rig) {
+        let layer = rig.builder_on(Suspending::new(rig.driver.clone())).build().await.unwrap();
+        let plain = rig.layer().await;
+        for polls in 0..8 {
+            let (old, other) = (session(&plain).await, session(&plain).await);
+            let answer = send(&layer, request_of(&old), async |session| {
+                session.rotate().await.unwrap();
+                let _ = give_up_after(polls, session.commit()).await;
+                crate::visitor::settled(&plain).await;
+                session.end().await.unwrap();
+                session.load_id(&other).await.map(|loaded| assert!(loaded))
+            });
+            assert_eq!(answer.await.status, 200, "{polls}");
+            assert_eq!(n(&plain, &other).await, Some(1), "{polls}");
         }
     }
 
