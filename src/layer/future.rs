@@ -58,14 +58,11 @@ where
         if this.committing.is_none() {
             let response = ready!(this.inner.poll(cx))?;
             let commits = (manager.settings().commit_rule.0)(response.status());
-            if !commits {
-                manager.abandon();
-            }
-            if !commits || !manager.has_to_finish() {
+            if manager.close(commits) {
                 return Poll::Ready(Ok(respond(this.manager, response)));
             }
             let committed = manager.clone();
-            let commit: CommitFuture = Box::pin(async move { committed.finish().await });
+            let commit: CommitFuture = Box::pin(async move { committed.finish(commits).await });
             *this.committing = Some((commit, response));
         }
         let Some((commit, _)) = this.committing else {

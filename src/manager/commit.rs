@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::application::BeforeUpdate;
-use super::state::{Current, Handover, Phase};
+use super::state::{Current, Handover, Phase, State};
 use super::{MAX_ATTEMPTS, SessionManager};
 use crate::cookie::header::Presented;
 use crate::driver::{
@@ -39,6 +39,11 @@ impl SessionManager {
     /// knows, and the next commit creates another; a cleanup removes the first when it has expired.
     pub async fn commit(&self) -> Result<(), SessionError> {
         let _turn = self.turn().await?;
+        self.commit_in_turn().await
+    }
+
+    /// Commits. The caller holds the turn.
+    pub(super) async fn commit_in_turn(&self) -> Result<(), SessionError> {
         if !self.has_changes() {
             return Ok(());
         }
@@ -56,9 +61,8 @@ impl SessionManager {
         self.state().roll_back();
     }
 
-    /// Notes that the visitor's session is used, if it is time for that.
-    pub(crate) async fn touch(&self) {
-        let Ok(_turn) = self.turn().await else { return };
+    /// Notes that the visitor's session is used, if it is time for that. The caller holds the turn.
+    pub(super) async fn touch(&self) {
         let now = self.settings().now();
         let Some((session, id)) = self.touched() else { return };
         let touched = self.call(|settings| {
@@ -243,32 +247,29 @@ impl SessionManager {
             let visitors = state.is_visitors();
             state.committed();
             state.current = Current::Loaded { id, record, visitors };
+            self.resend_cookie(&mut state);
         }
-        self.resend_cookie();
         self.settings().raise(SessionEvent::Rotated { session });
     }
 
     fn done(&self, record: SessionRecord, presented: Option<SessionId>, sends_cookie: bool) {
-        {
-            let mut state = self.state();
-            state.committed();
-            let (id, visitors) = match (&state.current, presented) {
-                (Current::Loaded { id, visitors, .. }, _) => (*id, *visitors),
-                (_, Some(id)) => (id, true),
-                _ => return,
-            };
-            state.current = Current::Loaded { id, record, visitors };
-        }
+        let mut state = self.state();
+        state.committed();
+        let (id, visitors) = match (&state.current, presented) {
+            (Current::Loaded { id, visitors, .. }, _) => (*id, *visitors),
+            (_, Some(id)) => (id, true),
+            _ => return,
+        };
+        state.current = Current::Loaded { id, record, visitors };
         if sends_cookie {
-            self.resend_cookie();
+            self.resend_cookie(&mut state);
         }
     }
 
     /// Queues the visitor's cookie as the session is now.
-    fn resend_cookie(&self) {
+    fn resend_cookie(&self, state: &mut State) {
         let settings = self.settings();
         let now = settings.now();
-        let mut state = self.state();
         let Current::Loaded { id, record, visitors: true } = &state.current else { return };
         // The cookie of a retired id would replace the one that the visitor has been given since.
         if record.key != id.key() || state.phase == Phase::ResponseStarted {
@@ -303,8 +304,8 @@ impl SessionManager {
             let mut state = self.state();
             let visitors = state.is_visitors();
             state.has_rotated(next, record, visitors);
+            self.resend_cookie(&mut state);
         }
-        self.resend_cookie();
         self.settings().raise(SessionEvent::Rotated { session });
         Ok(())
     }

@@ -458,26 +458,47 @@ impl SessionManager {
         self.state().has_changes()
     }
 
-    /// Whether something has to be stored when the handler has answered.
-    pub(crate) fn has_to_finish(&self) -> bool {
-        self.has_changes() || self.has_touch_due()
+    /// Ends the request for its response, unless it has to [`finish`](Self::finish) first: there is something
+    /// to store, or a commit is under way whose cookie the visitor needs. A session that it creates too late
+    /// is removed again; a fresh id is not taken back.
+    pub(crate) fn close(&self, commits: bool) -> bool {
+        if commits && self.has_touch_due() {
+            return false;
+        }
+        let mut state = self.state();
+        let waits = match commits {
+            true => state.has_changes() || state.committing,
+            false => state.committing && state.next_id.is_some(),
+        };
+        if waits {
+            return false;
+        }
+        state.abandon();
+        true
     }
 
-    /// Stores what a request leaves behind: its changes, or that it has used the session.
-    pub(crate) async fn finish(&self) -> Result<(), SessionError> {
-        if self.has_changes() {
-            return self.commit().await;
+    /// Stores what a request leaves behind, if it `commits`: its changes, or that it has used the session.
+    /// Then ends the request, before another of its commits can begin.
+    pub(crate) async fn finish(&self, commits: bool) -> Result<(), SessionError> {
+        let _turn = self.turn().await?;
+        if !commits {
+            self.abandon();
+            return Ok(());
         }
-        self.touch().await;
-        Ok(())
+        let outcome = match self.has_changes() {
+            true => self.commit_in_turn().await,
+            false => {
+                self.touch().await;
+                Ok(())
+            }
+        };
+        self.state().phase = Phase::ResponseStarted;
+        outcome
     }
 
     /// Ends the request: what is still uncommitted is dropped, and no cookie can be sent any more.
     pub(crate) fn abandon(&self) {
-        let mut state = self.state();
-        state.phase = Phase::ResponseStarted;
-        state.next_id = None;
-        state.roll_back();
+        self.state().abandon();
     }
 
     /// Ends the request with a response: sends the queue, and tells what caches have to know.

@@ -179,6 +179,13 @@ impl State {
         }
     }
 
+    /// Drops the uncommitted changes for good: no cookie can be sent any more.
+    pub(super) fn abandon(&mut self) {
+        self.phase = Phase::ResponseStarted;
+        self.next_id = None;
+        self.roll_back();
+    }
+
     /// Drops the changes that a commit has taken.
     pub(super) fn drop_sent(&mut self) {
         // A rotation that may have been done is carried through, or the visitor would have the old id.
