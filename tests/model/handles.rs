@@ -121,6 +121,58 @@ fn a_commit_that_has_succeeded_has_stored_what_was_set_before_it() {
     });
 }
 
+// S2, L6
+#[test]
+fn a_rollback_beside_a_commit_drops_all_of_its_changes_or_none() {
+    explore(|| async {
+        let visitor = World::new().await.visitor().await;
+        let (tell, told) = shuttle::sync::mpsc::channel::<Items>();
+        let answer = visitor.send(move |session| async move {
+            items(&session).await;
+            let saves = session.clone();
+            let saves = async move {
+                let shop = saves.app::<Shop>();
+                shop.set("n", &1)?;
+                shop.set("m", &1)?;
+                saves.commit().await
+            };
+            let drops = session.clone();
+            let (saved, ()) = both(saves, async move { drops.rollback() }).await;
+            session.commit().await?;
+            tell.send(items(&session).await).unwrap();
+            saved
+        });
+        assert!(answer.await.is_ok());
+        let stored = visitor.items().await.unwrap();
+        assert_eq!(told.recv().unwrap(), stored);
+        // Between the two changes it drops the first.
+        assert!(stored["n"] == 0 || stored.contains_key("m"), "{stored:?}");
+    });
+}
+
+// S2, S4
+#[test]
+fn a_change_beside_an_update_comes_before_it_or_after_it() {
+    explore(|| async {
+        let visitor = World::new().await.visitor().await;
+        let (tell, told) = shuttle::sync::mpsc::channel::<Items>();
+        let answer = visitor.send(move |session| async move {
+            let shop = session.app::<Shop>();
+            let counts = session.clone();
+            let counts = async move { count(&counts).await };
+            let (counted, set) = both(counts, async move { shop.set("n", &10) }).await;
+            set?;
+            let seen = items(&session).await;
+            let expected = if counted? == 1 { 10 } else { 11 };
+            assert_eq!(seen["n"], expected);
+            tell.send(seen).unwrap();
+            Ok(())
+        });
+        assert!(answer.await.is_ok());
+        assert_eq!(told.recv().unwrap(), visitor.items().await.unwrap());
+    });
+}
+
 // L6, T2: the response may leave while a task of the request still works.
 #[test]
 fn a_task_that_outlives_its_request_leaves_no_session_that_nobody_knows() {
@@ -148,5 +200,33 @@ fn a_task_that_outlives_its_request_leaves_no_session_that_nobody_knows() {
         }
         assert_eq!(visitor.items().await.is_some(), answer.cookie.is_some());
         assert_eq!(world.creations(), world.storage.len());
+    });
+}
+
+// T2, L6
+#[test]
+fn a_rotation_of_a_task_that_outlives_its_request_leaves_the_visitor_the_valid_id() {
+    explore(|| async {
+        let world = World::new().await;
+        let visitor = world.visitor().await;
+        let (tell, told) = shuttle::sync::mpsc::channel();
+        let request = visitor.send(move |session| async move {
+            let writes = session.clone();
+            let task = shuttle::future::spawn(async move {
+                session.rotate().await?;
+                session.commit().await
+            });
+            tell.send(task).unwrap();
+            if choose(2) == 0 {
+                writes.app::<Shop>().set("n", &1)?;
+            }
+            // A failure of the handler does not undo what a task commits.
+            if choose(2) == 0 { Ok(()) } else { Err(SessionError::NotLoaded) }
+        });
+        let answer = request.await;
+        let late = told.recv().unwrap().await.unwrap();
+        assert!(late.is_ok() || late == Err(SessionError::ResponseStarted), "{late:?}");
+        assert!(visitor.items().await.is_some());
+        assert_eq!(world.rotations(), usize::from(answer.cookie.is_some()));
     });
 }

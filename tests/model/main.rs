@@ -1,7 +1,7 @@
 //! The concurrent core under a model checker, which chooses who goes on wherever a task waits: the real
 //! managers and layers, on a memory driver whose calls take several steps.
 //!
-//! With `RUSTFLAGS='--cfg shuttle' cargo test --no-default-features --lib model` the same cases run inside the
+//! With `RUSTFLAGS='--cfg shuttle' cargo test --no-default-features --lib model::` the same cases run inside the
 //! crate, and a task may also be overtaken wherever it takes a lock. `WEB_SESSION_SCHEDULES` is how many
 //! schedules are tried for each case and kind of scheduler.
 //!
