@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::application::BeforeUpdate;
-use super::state::{Current, Handover, Phase};
+use super::state::{Current, Handover, Phase, State};
 use super::{MAX_ATTEMPTS, SessionManager};
 use crate::cookie::header::Presented;
 use crate::driver::{
@@ -249,34 +249,31 @@ impl SessionManager {
             let visitors = state.is_visitors();
             state.committed();
             state.current = Current::Loaded { id, record, visitors };
+            self.resend_cookie(&mut state);
         }
-        self.resend_cookie();
         self.settings().raise(SessionEvent::Rotated { session });
     }
 
     fn done(&self, record: SessionRecord, presented: Option<SessionId>, sends_cookie: bool) {
-        {
-            let mut state = self.state();
-            state.committed();
-            let (id, visitors) = match (&state.current, presented) {
-                (Current::Loaded { id, visitors, .. }, _) => (*id, *visitors),
-                (_, Some(id)) => (id, true),
-                _ => return,
-            };
-            state.judged |= visitors;
-            state.current = Current::Loaded { id, record, visitors };
-            state.withdraw_if_retired();
-        }
+        let mut state = self.state();
+        state.committed();
+        let (id, visitors) = match (&state.current, presented) {
+            (Current::Loaded { id, visitors, .. }, _) => (*id, *visitors),
+            (_, Some(id)) => (id, true),
+            _ => return,
+        };
+        state.judged |= visitors;
+        state.current = Current::Loaded { id, record, visitors };
+        state.withdraw_if_retired();
         if sends_cookie {
-            self.resend_cookie();
+            self.resend_cookie(&mut state);
         }
     }
 
     /// Queues the visitor's cookie as the session is now.
-    fn resend_cookie(&self) {
+    fn resend_cookie(&self, state: &mut State) {
         let settings = self.settings();
         let now = settings.now();
-        let mut state = self.state();
         let Current::Loaded { id, record, visitors: true } = &state.current else { return };
         // The cookie of a retired id would replace the one that the visitor has been given since.
         if record.key != id.key() || state.phase == Phase::ResponseStarted {
@@ -325,8 +322,8 @@ impl SessionManager {
             let mut state = self.state();
             let visitors = state.is_visitors();
             state.has_rotated(next, record, visitors);
+            self.resend_cookie(&mut state);
         }
-        self.resend_cookie();
         self.settings().raise(SessionEvent::Rotated { session });
         Ok(true)
     }

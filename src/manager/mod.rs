@@ -477,13 +477,15 @@ impl SessionManager {
     }
 
     /// Ends the request for its response, unless it has to [`finish`](Self::finish) first: there is something
-    /// to store, or a commit is under way or was given up, whose cookie would be lost.
+    /// to store, or a commit is under way or was given up whose cookie the visitor needs. A session that it
+    /// creates too late is removed again; a fresh id is not taken back.
     pub(crate) fn close(&self, commits: bool) -> bool {
         if commits && self.has_touch_due() {
             return false;
         }
         let mut state = self.state();
-        if state.committing || state.next_id.is_some() || commits && state.has_changes() {
+        let waits = commits && (state.has_changes() || state.committing);
+        if waits || state.next_id.is_some() {
             return false;
         }
         state.abandon();

@@ -211,11 +211,15 @@ fn a_rotation_of_a_task_that_outlives_its_request_leaves_the_visitor_the_valid_i
         let visitor = world.visitor().await;
         let (tell, told) = shuttle::sync::mpsc::channel();
         let request = visitor.send(move |session| async move {
+            let writes = session.clone();
             let task = shuttle::future::spawn(async move {
                 session.rotate().await?;
                 session.commit().await
             });
             tell.send(task).unwrap();
+            if choose(2) == 0 {
+                writes.app::<Shop>().set("n", &1)?;
+            }
             // A failure of the handler does not undo what a task commits.
             if choose(2) == 0 { Ok(()) } else { Err(SessionError::NotLoaded) }
         });
