@@ -1,6 +1,6 @@
 //! One session.
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::driver::{
     ApplicationChanges, ApplicationName, DriverError, Items, Limits, SessionRecord,
