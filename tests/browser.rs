@@ -53,27 +53,30 @@ impl Driver {
             .unwrap();
         let driver = Self { process, port, _home: home };
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // It takes connections before it serves them.
+        while !driver.ask("/status").is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200")) {
             assert!(begun.elapsed() < Duration::from_secs(60), "chromedriver does not answer");
             sleep(Duration::from_millis(10));
         }
         driver
     }
 
-    /// Asks it to end with its browsers, which killing it would leave behind.
-    fn shut_down(&self) -> std::io::Result<()> {
+    /// What it answers first.
+    fn ask(&self, path: &str) -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream
-            .write_all(b"GET /shutdown HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        stream.read_to_end(&mut Vec::new())?;
-        Ok(())
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = vec![0; 1_000];
+        let length = stream.read(&mut answer)?;
+        answer.truncate(length);
+        Ok(answer)
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let _ = self.shut_down();
+        // With its browsers, which killing it would leave behind.
+        let _ = self.ask("/shutdown");
         let begun = Instant::now();
         while self.process.try_wait().unwrap().is_none() && begun.elapsed().as_secs() < 10 {
             sleep(Duration::from_millis(10));

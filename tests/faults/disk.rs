@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use tokio::time::sleep;
 
 use crate::private::{Kind, Private, redis_cli};
@@ -75,8 +76,7 @@ pub async fn the_disk_is_full(kind: Kind) {
     sleep(Duration::from_secs(1)).await;
     let full = Instant::now();
     tokio::task::block_in_place(|| disk.fill());
-    // Servers have some room of their own in which they go on for a while.
-    load.wait_for_a_refusal(Duration::from_secs(30)).await;
+    let refused = use_up_what_is_left(&application).await;
     sleep(Duration::from_secs(3)).await;
     disk.make_room();
     // A server that has given up is started again, as its supervisor would.
@@ -87,10 +87,26 @@ pub async fn the_disk_is_full(kind: Kind) {
     let lost = seen.lost().await;
     assert!(lost.is_empty(), "{} acknowledged requests are lost", lost.len());
     let again = format!("{} after there was room", seconds(seen.worked_again(room)));
-    let first = seen.all.iter().flat_map(|history| &history.failures).min();
-    let first = first.expect("the fault was noticed").duration_since(full);
+    let failures = seen.all.iter().flat_map(|history| history.failures.iter().copied());
+    let first = failures.fold(refused, Instant::min).duration_since(full);
     let refused = format!(", the first {} after the disk was full", seconds(first));
     report("no room is left", kind, seen.seen() + &refused, "nothing", again);
+}
+
+/// Adds sessions until one is refused, and answers when that was: a server has room of its own in which
+/// visitors who have a session could go on for long.
+async fn use_up_what_is_left(application: &Application) -> Instant {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
+        let sent = Instant::now();
+        let seen = Visitor::stranger(application).send("POST", "/fill").await;
+        match seen.status {
+            StatusCode::OK => {}
+            StatusCode::SERVICE_UNAVAILABLE => return sent,
+            _ => panic!("{seen:?}"),
+        }
+    }
+    panic!("the fault was not noticed");
 }
 
 async fn the_memory_is_full(kind: Kind) {

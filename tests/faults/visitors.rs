@@ -74,6 +74,7 @@ impl Application {
             .route("/set/{n}", post(set))
             .route("/get/{n}", get(read))
             .route("/count", post(count))
+            .route("/fill", post(fill))
             .route("/rotate", post(async |session: SessionManager| session.rotate().await))
             .layer(layer.clone());
         Self { driver, layer, router }
@@ -106,6 +107,12 @@ async fn read(session: SessionManager, Path(n): Path<u32>) -> Result<String, Ses
 async fn count(session: SessionManager) -> Result<String, SessionError> {
     let shop = session.store("shop")?;
     Ok(shop.update("count", |n: Option<u32>| n.unwrap_or(0) + 1).await?.to_string())
+}
+
+/// Stores something that no storage can make smaller, and no page of its has room for.
+async fn fill(session: SessionManager) -> Result<(), SessionError> {
+    let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(16 << 10).collect();
+    session.store("shop")?.set("filling", &text)
 }
 
 /// What a request was answered, and how long that took.
@@ -185,8 +192,6 @@ impl Visitor {
 /// Visitors who send requests all the time.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    /// Set at the first request that is refused.
-    refused: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<History>>,
 }
 
@@ -208,21 +213,13 @@ pub struct History {
 
 impl Load {
     pub async fn start(application: &Application, visitors: usize) -> Self {
-        let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for _ in 0..visitors {
             let visitor = Visitor::new(application).await;
-            tasks.push(tokio::spawn(History::of(visitor, stop.clone(), refused.clone())));
+            tasks.push(tokio::spawn(History::of(visitor, stop.clone())));
         }
-        Self { stop, refused, tasks }
-    }
-
-    /// Waits until a request is refused, for so long at the most.
-    pub async fn wait_for_a_refusal(&self, time: Duration) {
-        let begun = Instant::now();
-        while !self.refused.load(SeqCst) && begun.elapsed() < time {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        Self { stop, tasks }
     }
 
     /// Lets the visitors go, and hands over what they have seen.
@@ -240,7 +237,7 @@ impl Load {
 impl History {
     /// Sends requests until it is told to stop. Each is answered with 200 or 503, in time, and nobody
     /// takes the cookie away.
-    async fn of(visitor: Visitor, stop: Arc<AtomicBool>, refused: Arc<AtomicBool>) -> Self {
+    async fn of(visitor: Visitor, stop: Arc<AtomicBool>) -> Self {
         let mut history = Self {
             visitor,
             acknowledged: BTreeMap::new(),
@@ -281,7 +278,6 @@ impl History {
                 }
             } else {
                 history.refused += 1;
-                refused.store(true, SeqCst);
                 history.counts_refused += u32::from(counts);
                 history.failures.push(begun);
                 if let Some((numbers, _)) = history.acknowledged.get_mut(&key(n)) {

@@ -5,6 +5,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use tracing::Dispatch;
 use tracing::subscriber::{DefaultGuard, set_default};
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -16,6 +17,10 @@ pub struct Logs(Arc<Mutex<Vec<u8>>>);
 impl Logs {
     /// Collects what this thread logs until the guard is dropped.
     pub fn of_this_thread() -> (Self, DefaultGuard) {
+        // While there is one subscriber alone, `tracing` has the thread that meets an event first
+        // say for all threads whether anybody listens. With a second one it asks them.
+        static SECOND: OnceLock<Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| Dispatch::new(Self::default().subscriber()));
         let logs = Self::default();
         let guard = set_default(logs.subscriber());
         (logs, guard)

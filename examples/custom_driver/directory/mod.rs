@@ -34,13 +34,14 @@ use web_session::driver::{
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     files: Files,
-    lock: Arc<Mutex<()>>,
+    /// Calls get it in their order.
+    lock: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Directory {
     /// The sessions under `path`. Nothing is read or made yet.
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        static LOCKS: LazyLock<Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>> =
+        static LOCKS: LazyLock<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>> =
             LazyLock::new(Mutex::default);
         let path = path.into();
         let path = std::path::absolute(&path).unwrap_or(path);
@@ -49,16 +50,17 @@ impl Directory {
         Self { files: Files::new(path), lock }
     }
 
-    /// Runs `work` on a thread that may block. It runs to its end even if the future is dropped.
+    /// Runs `work` on a thread that may block. Once it has begun it runs to its end, before any later call,
+    /// even if the future is dropped.
     fn locked<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Files) -> Result<T, DriverError> + Send + 'static,
     ) -> DriverFuture<T> {
         let Self { files, lock } = self.clone();
         DriverFuture::new(async move {
+            let turn = lock.lock_owned().await;
             let work = spawn_blocking(move || {
-                // A panic leaves whole files behind, so the lock is as good as before.
-                let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+                let _turn = turn;
                 work(&files)
             });
             work.await.unwrap_or_else(|_| {
