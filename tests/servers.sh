@@ -185,12 +185,13 @@ start_cluster() {
 
 case "${1:-start}" in
 start)
-    # What tests use besides.
+    # What tests and benches use besides.
     need nginx nginx
     need openssl openssl
     need chromium chromium
     need chromedriver chromium-driver
     need pkill procps
+    need valgrind valgrind
     mkdir -p "$data"
     chmod 755 "$data"
     start_postgres

@@ -15,6 +15,11 @@ use web_session::Driver;
 /// Set where a server that cannot be reached is a failure.
 const REQUIRED: &str = "WEB_SESSION_REQUIRE_SERVERS";
 
+/// Whether what cannot be reached is a failure.
+pub fn are_required() -> bool {
+    env::var_os(REQUIRED).is_some()
+}
+
 /// A server, as tests find it.
 pub struct Server {
     /// The environment variable with its URL.
@@ -48,6 +53,11 @@ impl Server {
         env::var(self.variable).unwrap_or_else(|_| self.default.to_owned())
     }
 
+    /// Why it cannot be reached.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
     fn try_to_connect(&self) -> Option<String> {
         let url = self.url();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -79,9 +89,7 @@ pub fn trial_unless(
             run();
             Ok(())
         }),
-        Some(problem) if env::var_os(REQUIRED).is_some() => {
-            Trial::test(name, move || Err(Failed::from(problem)))
-        }
+        Some(problem) if are_required() => Trial::test(name, move || Err(Failed::from(problem))),
         Some(problem) => Trial::test(name, || Ok(())).with_kind(problem).with_ignored_flag(true),
     }
 }

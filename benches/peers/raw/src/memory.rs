@@ -1,0 +1,61 @@
+//! A map in memory, by hand in the handlers: without a layer, expiry, limits or anything that a session has
+//! beside its integer. What is left is what every session costs: a cookie is read, a text found and decoded,
+//! and for a new one an id is drawn and sent.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::{HeaderName, StatusCode};
+use axum::routing::get;
+use dashmap::DashMap;
+
+use crate::support::subject::{Subject, untouched};
+
+/// The texts of the integers, by id.
+type Sessions = Arc<DashMap<u128, Box<str>>>;
+
+pub fn subject() -> Subject {
+    let router = Router::new()
+        .route("/untouched", get(untouched))
+        .route("/read", get(read))
+        .route("/write", get(write))
+        .route("/new", get(new))
+        .with_state(Sessions::default());
+    Subject::new(router)
+}
+
+fn id(request: &Request) -> Option<u128> {
+    let cookie = request.headers().get(COOKIE)?.to_str().ok()?;
+    u128::from_str_radix(cookie.strip_prefix("id=")?, 16).ok()
+}
+
+fn decode(text: &str) -> Option<u64> {
+    serde_json::from_str(text).ok()
+}
+
+async fn read(State(sessions): State<Sessions>, request: Request) -> Result<String, StatusCode> {
+    let text = || decode(&**sessions.get(&id(&request)?)?);
+    text().map(|count| count.to_string()).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn write(State(sessions): State<Sessions>, request: Request) -> Result<String, StatusCode> {
+    let text = || {
+        let mut text = sessions.get_mut(&id(&request)?)?;
+        let count = decode(&text)? + 1;
+        *text = serde_json::to_string(&count).ok()?.into();
+        Some(count.to_string())
+    };
+    text().ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn new(
+    State(sessions): State<Sessions>,
+) -> Result<([(HeaderName, String); 1], &'static str), StatusCode> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let id = u128::from_ne_bytes(id);
+    sessions.insert(id, "1".into());
+    Ok(([(SET_COOKIE, format!("id={id:032x}; HttpOnly; SameSite=Lax; Secure; Path=/"))], "1"))
+}
