@@ -1,10 +1,10 @@
 //! The items of one application in one session, and the changes that a commit makes to them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::sorted::SortedList;
 use super::{DriverError, DriverErrorKind};
 
 /// The name of an application: 1 to 255 characters from `a-z A-Z 0-9 - _ .`
@@ -80,8 +80,8 @@ pub struct InvalidApplication;
 
 /// The items of one application in one session: JSON texts by key, in the order of the keys'
 /// bytes. A clone is cheap and shares the items until one side changes them.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Items(Arc<BTreeMap<Arc<str>, Arc<str>>>);
+#[derive(Clone, Default)]
+pub struct Items(Option<Arc<SortedList<Arc<str>>>>);
 
 impl Items {
     /// No items.
@@ -89,42 +89,75 @@ impl Items {
         Self::default()
     }
 
+    fn as_slice(&self) -> &[(Arc<str>, Arc<str>)] {
+        self.0.as_ref().map_or(&[], |list| list.as_slice())
+    }
+
+    fn list_mut(&mut self) -> &mut SortedList<Arc<str>> {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+
     /// The text under `key`.
     pub fn get(&self, key: &str) -> Option<&Arc<str>> {
-        self.0.get(key)
+        self.0.as_ref()?.get(key)
     }
 
     /// All items, in the order of the keys' bytes.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Arc<str>)> + '_ {
-        self.0.iter()
+        self.as_slice().iter().map(|(key, value)| (key, value))
     }
 
     /// How many items there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.as_slice().len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_slice().is_empty()
     }
 
     /// Stores `value` under `key`.
     pub fn insert(&mut self, key: Arc<str>, value: Arc<str>) {
-        Arc::make_mut(&mut self.0).insert(key, value);
+        self.list_mut().insert(key, value);
     }
 
     /// Removes the item under `key`.
     pub fn remove(&mut self, key: &str) {
-        if self.0.contains_key(key) {
-            Arc::make_mut(&mut self.0).remove(key);
+        if self.get(key).is_some() {
+            self.list_mut().remove(key);
+        }
+    }
+
+    /// Stores (`Some`) and removes (`None`) items.
+    pub(crate) fn apply(&mut self, changes: &[(Arc<str>, Option<Arc<str>>)]) {
+        match changes {
+            [] => {}
+            [(key, Some(value))] => self.insert(key.clone(), value.clone()),
+            [(key, None)] => self.remove(key),
+            _ => {
+                let items = self.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
+                // What comes later counts.
+                let all = SortedList::new(items.chain(changes.iter().cloned()).collect());
+                let left = all.into_entries().into_iter();
+                *self = left.filter_map(|(key, value)| Some((key, value?))).collect();
+            }
         }
     }
 }
 
+impl PartialEq for Items {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Items {}
+
 impl FromIterator<(Arc<str>, Arc<str>)> for Items {
     fn from_iter<I: IntoIterator<Item = (Arc<str>, Arc<str>)>>(items: I) -> Self {
-        Self(Arc::new(items.into_iter().collect()))
+        let list = SortedList::new(items.into_iter().collect());
+        Self((!list.is_empty()).then(|| Arc::new(list)))
     }
 }
 
@@ -165,12 +198,7 @@ impl ApplicationChanges {
         if self.empty {
             *items = Items::new();
         }
-        for (key, value) in &self.items {
-            match value {
-                Some(value) => items.insert(key.clone(), value.clone()),
-                None => items.remove(key),
-            }
-        }
+        items.apply(&self.items);
     }
 }
 

@@ -31,6 +31,7 @@ mod name;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+mod sorted;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis"))]

@@ -2,6 +2,7 @@
 
 mod builder;
 mod expiry;
+mod hash;
 mod room;
 mod session;
 mod storage;
@@ -80,18 +81,18 @@ impl Driver for MemoryDriver {
         let answer = self.0.check().and_then(|_| {
             let mut found: Vec<Found> = Vec::with_capacity(1);
             for locator in &load.sessions {
-                let Some(session) = self.0.find(locator) else {
+                let Some(session) = self.0.candidate(locator) else {
                     continue;
                 };
                 let state = session.0.lock();
-                let known = found.iter().any(|other| other.session.session == state.record.session);
-                if state.ended || known {
+                let known = found.iter().any(|other| other.session.session == state.session);
+                if state.ended || known || !state.answers_to(locator) {
                     continue;
                 }
                 let items = load.application.as_ref().map(|application| state.items(application));
                 let items = items.unwrap_or_default();
                 load.limits.check_items(&items)?;
-                found.push(Found::new(state.record.clone(), items));
+                found.push(Found::new(state.record(), items));
             }
             Ok(found)
         });
@@ -120,7 +121,7 @@ impl Driver for MemoryDriver {
     }
 
     fn inspect(&self, inspect: Inspect) -> DriverFuture<Option<SessionRecord>> {
-        let record = || self.0.with_current(&inspect.session, |state| state.record.clone());
+        let record = || self.0.with_current(&inspect.session, |state| state.record());
         DriverFuture::ready(self.0.check().map(|_| record()))
     }
 
@@ -136,9 +137,7 @@ impl Driver for MemoryDriver {
     fn end_where(&self, end: EndWhere) -> DriverFuture<Vec<SessionRef>> {
         let answer = self.0.check().map(|_| {
             let chosen = end.choose(self.0.of_principal(&end.principal));
-            self.0.end_all(chosen, |record| {
-                record.principal.as_deref() == Some(end.principal.as_str())
-            })
+            self.0.end_all(chosen, |state| state.principal() == Some(end.principal.as_str()))
         });
         DriverFuture::ready(answer)
     }
@@ -185,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::driver::{CommitOutcome, Limits, SessionChange, Target};
+    use crate::driver::{CommitOutcome, Limits, Locator, SessionChange, Target};
     use crate::id::SessionKey;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -221,6 +220,46 @@ mod tests {
             std::task::Poll::Ready(answer) => answer,
             std::task::Poll::Pending => panic!("not ready"),
         }
+    }
+
+    /// A key that the maps keep as the other one.
+    fn like(key: SessionKey) -> SessionKey {
+        let [.., c, d] = key.as_bytes().as_chunks::<8>().0 else { panic!("32 bytes") };
+        let (c, d) = (u64::from_le_bytes(*c), u64::from_le_bytes(*d));
+        // With another third word the fourth one has to make up for it.
+        let mut bytes = *key.as_bytes();
+        bytes[16..24].copy_from_slice(&(c ^ 1).to_le_bytes());
+        let state = |third: u64| {
+            let mut words = [0; 24];
+            words.copy_from_slice(&key.as_bytes()[..24]);
+            words[16..].copy_from_slice(&third.to_le_bytes());
+            hash::mixed(&words).rotate_left(26)
+        };
+        bytes[24..].copy_from_slice(&(d ^ state(c) ^ state(c ^ 1)).to_le_bytes());
+        SessionKey::from_bytes(bytes)
+    }
+
+    // S1
+    #[test]
+    fn keys_that_look_alike_in_the_maps_name_one_session() {
+        let driver = MemoryDriver::new();
+        let theirs = session(2);
+        let mut other = session(4);
+        other.key = like(theirs.key);
+        assert_ne!(other.key, theirs.key);
+        let create = |session| answer(&mut driver.create(Create { session })).unwrap();
+        assert_eq!(create(theirs.clone()), CreateOutcome::Done);
+        assert_eq!(create(other.clone()), CreateOutcome::Collision);
+        let at = |key| vec![Locator::Key(key)];
+        let load = |key| answer(&mut driver.load(Load::new(at(key), NOW))).unwrap().len();
+        assert_eq!((load(theirs.key), load(other.key)), (1, 0));
+        let destroy = |key| answer(&mut driver.destroy(Destroy::new(at(key)))).unwrap();
+        assert!(destroy(other.key).is_empty());
+        let mut commit = Commit::new(Target::Existing(Locator::Key(other.key)), NOW);
+        assert_eq!(answer(&mut driver.commit(commit.clone())).unwrap(), CommitOutcome::Gone);
+        commit.target = Target::Presented { key: other.key, retired_after: NOW, otherwise: None };
+        assert_eq!(answer(&mut driver.commit(commit)).unwrap(), CommitOutcome::Gone);
+        assert_eq!(destroy(theirs.key), [theirs.session]);
     }
 
     // M10

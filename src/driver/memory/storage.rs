@@ -7,8 +7,10 @@ use std::thread;
 
 use dashmap::DashMap;
 use dashmap::Entry;
+use smallvec::{SmallVec, smallvec};
 
 use super::expiry::ExpiryIndex;
+use super::hash::{AsItIs, Short};
 use super::room::Room;
 use super::session::{Session, State};
 use crate::clock::Timestamp;
@@ -24,8 +26,8 @@ use crate::sync::{Mutex, MutexGuard};
 #[derive(Default)]
 pub(super) struct Storage {
     /// By current and by previous key.
-    by_key: DashMap<SessionKey, Arc<Session>>,
-    pub(super) by_ref: DashMap<SessionRef, Arc<Session>>,
+    by_key: DashMap<Short, Arc<Session>, AsItIs>,
+    pub(super) by_ref: DashMap<Short, Arc<Session>, AsItIs>,
     expiry: ExpiryIndex,
     by_principal: DashMap<String, BTreeSet<SessionRef>>,
     /// Held by a commit that may be one session too many for a principal, from counting the others
@@ -68,17 +70,24 @@ impl Storage {
         self.check()?;
         // Before the walk: a session that is published too late for it sees this.
         self.generation.fetch_add(1, Ordering::SeqCst);
-        let references: Vec<_> = self.by_ref.iter().map(|entry| *entry.key()).collect();
-        self.end_all(references, |_| true);
+        let sessions: Vec<_> = self.by_ref.iter().map(|entry| entry.value().clone()).collect();
+        for session in sessions {
+            let mut state = session.0.lock();
+            if !state.ended {
+                self.end(&mut state);
+            }
+        }
         Ok(())
     }
 
-    /// The session that a locator names, by its current or its previous key.
-    pub(super) fn find(&self, locator: &Locator) -> Option<Arc<Session>> {
-        match locator {
-            Locator::Key(key) => self.by_key.get(key).map(|session| session.clone()),
-            Locator::Ref(session) => self.by_ref.get(session).map(|session| session.clone()),
-        }
+    /// The only session that a locator may name, by its current or its previous key; the caller has to ask
+    /// whether it [answers](State::answers_to) to it.
+    pub(super) fn candidate(&self, locator: &Locator) -> Option<Arc<Session>> {
+        let found = match locator {
+            Locator::Key(key) => self.by_key.get(&(*key).into()),
+            Locator::Ref(session) => self.by_ref.get(&(*session).into()),
+        };
+        found.map(|session| session.clone())
     }
 
     /// The session that a locator names as its current key or reference, locked.
@@ -87,13 +96,9 @@ impl Storage {
         locator: &Locator,
         f: impl FnOnce(&mut MutexGuard<'_, State>) -> T,
     ) -> Option<T> {
-        let session = self.find(locator)?;
+        let session = self.candidate(locator)?;
         let mut state = session.0.lock();
-        let current = match locator {
-            Locator::Key(key) => state.record.key == *key,
-            Locator::Ref(_) => true,
-        };
-        (current && !state.ended).then(|| f(&mut state))
+        (state.is_current(locator) && !state.ended).then(|| f(&mut state))
     }
 
     /// Takes a place for one more session, if need be that of the session that expires soonest. Called
@@ -108,7 +113,7 @@ impl Storage {
             if !self.room.may_evict(expires, now) {
                 return Err(full());
             }
-            self.end_all([session], |record| record.expires == expires);
+            self.end_all([session], |state| state.expires == expires);
         }
         Ok(())
     }
@@ -125,9 +130,9 @@ impl Storage {
         let session = Arc::new(Session(Mutex::new(state)));
         // Locked until it stands in all maps, or in none.
         let mut state = session.0.lock();
-        let SessionRecord { session: reference, key, previous_key, expires, .. } = state.record;
-        let mut claimed = Vec::new();
-        for key in [Some(key), previous_key].into_iter().flatten() {
+        let State { session: reference, key, expires, .. } = *state;
+        let mut claimed = SmallVec::<[SessionKey; 2]>::new();
+        for key in [Some(key), state.previous_key()].into_iter().flatten() {
             if self.claim(key, &session) {
                 claimed.push(key);
             } else {
@@ -135,20 +140,20 @@ impl Storage {
             }
         }
         if !state.ended {
-            match self.by_ref.entry(reference) {
+            match self.by_ref.entry(reference.into()) {
                 Entry::Occupied(_) => state.ended = true,
                 Entry::Vacant(vacant) => drop(vacant.insert(session.clone())),
             }
         }
         if state.ended {
             for key in claimed {
-                self.by_key.remove(&key);
+                self.by_key.remove(&key.into());
             }
             self.room.give_back();
             return Ok(CreateOutcome::Collision);
         }
         self.expiry.insert(expires, reference);
-        self.list_under(state.record.principal.as_deref(), reference);
+        self.list_under(state.principal(), reference);
         if self.generation.load(Ordering::SeqCst) != generation {
             self.end(&mut state);
             return Err(missing());
@@ -158,7 +163,7 @@ impl Storage {
 
     /// Lets a key name a session, unless it is taken.
     fn claim(&self, key: SessionKey, session: &Arc<Session>) -> bool {
-        match self.by_key.entry(key) {
+        match self.by_key.entry(key.into()) {
             Entry::Occupied(_) => false,
             Entry::Vacant(vacant) => {
                 vacant.insert(session.clone());
@@ -211,30 +216,34 @@ impl Storage {
         commit: &Commit,
         theirs: &[SessionRecord],
     ) -> Result<CommitOutcome, DriverError> {
-        if commit.is_one_too_many(theirs, state.record.session) {
+        if commit.is_one_too_many(theirs, state.session) {
             return Ok(CommitOutcome::TooMany);
         }
         let changed = state.changed(&commit.changes, &commit.limits)?;
-        let mut record = state.record.clone();
+        if commit.session.is_empty() {
+            state.put(changed);
+            return Ok(CommitOutcome::Done(state.record()));
+        }
+        let mut record = state.record();
         commit.session.apply(&mut record, commit.now);
         if let Some(key) = commit.session.key {
             if !self.claim(key, session) {
                 return Ok(CommitOutcome::Collision);
             }
-            if let Some(forgotten) = state.record.previous_key {
-                self.by_key.remove(&forgotten);
+            if let Some(forgotten) = state.previous_key() {
+                self.by_key.remove(&forgotten.into());
             }
         }
-        if record.expires != state.record.expires {
-            self.expiry.remove(state.record.expires, record.session);
+        if record.expires != state.expires {
+            self.expiry.remove(state.expires, record.session);
             self.expiry.insert(record.expires, record.session);
         }
-        if record.principal != state.record.principal {
-            self.unlist(state.record.principal.as_deref(), record.session);
+        if record.principal.as_deref() != state.principal() {
+            self.unlist(state.principal(), record.session);
             self.list_under(record.principal.as_deref(), record.session);
         }
         state.put(changed);
-        state.record = record.clone();
+        state.set_record(record.clone());
         Ok(CommitOutcome::Done(record))
     }
 
@@ -249,37 +258,37 @@ impl Storage {
         match &commit.target {
             Target::New(record) => self.create(record.clone(), commit, generation, &theirs),
             Target::Seen { session: reference, key } => {
-                let Some(session) = self.find(&Locator::Ref(*reference)) else {
+                let Some(session) = self.candidate(&Locator::Ref(*reference)) else {
                     return Ok(CommitOutcome::Gone);
                 };
                 let mut state = session.0.lock();
-                if state.ended || !state.record.is_live(now) {
+                if state.ended || state.session != *reference || !state.is_live(now) {
                     return Ok(CommitOutcome::Gone);
                 }
-                if commit.session.key.is_some() && state.record.key != *key {
+                if commit.session.key.is_some() && state.key != *key {
                     return Ok(CommitOutcome::Rotated);
                 }
                 self.apply(&session, &mut state, commit, &theirs)
             }
             Target::Existing(locator) => {
-                let Some(session) = self.find(locator) else {
+                let Some(session) = self.candidate(locator) else {
                     return Ok(CommitOutcome::Gone);
                 };
                 let mut state = session.0.lock();
-                let retired = matches!(locator, Locator::Key(key) if state.record.key != *key);
-                if state.ended || retired {
+                if state.ended || !state.is_current(locator) {
                     return Ok(CommitOutcome::Gone);
                 }
                 self.apply(&session, &mut state, commit, &theirs)
             }
             Target::Presented { key, retired_after, otherwise } => {
-                if let Some(session) = self.find(&Locator::Key(*key)) {
+                if let Some(session) = self.candidate(&Locator::Key(*key)) {
                     let mut state = session.0.lock();
-                    let live = !state.ended && state.record.is_live(now);
-                    if live && state.record.key == *key {
+                    let live = !state.ended && state.is_live(now);
+                    if live && state.key == *key {
                         return self.apply(&session, &mut state, commit, &theirs);
                     }
-                    if live && state.record.rotated.is_some_and(|at| at > *retired_after) {
+                    let was_theirs = live && state.previous_key() == Some(*key);
+                    if was_theirs && state.rotated().is_some_and(|at| at > *retired_after) {
                         return Ok(CommitOutcome::Rotated);
                     }
                 }
@@ -293,11 +302,12 @@ impl Storage {
 
     pub(super) fn replace(&self, replace: &ReplaceItem) -> Result<ReplaceOutcome, DriverError> {
         self.check()?;
-        let Some(session) = self.find(&Locator::Ref(replace.session)) else {
+        let Some(session) = self.candidate(&Locator::Ref(replace.session)) else {
             return Ok(ReplaceOutcome::Gone);
         };
         let mut state = session.0.lock();
-        if state.ended || !state.record.is_live(replace.now) {
+        let is_the_one = state.session == replace.session;
+        if state.ended || !is_the_one || !state.is_live(replace.now) {
             return Ok(ReplaceOutcome::Gone);
         }
         let mut items = state.items(&replace.application);
@@ -308,35 +318,33 @@ impl Storage {
         }
         items.insert(replace.key.clone(), replace.value.clone());
         replace.limits.check_items(&items)?;
-        state.put(vec![(replace.application.clone(), items)]);
+        state.put(smallvec![(replace.application.clone(), items)]);
         Ok(ReplaceOutcome::Done)
     }
 
     /// Removes a session that is locked.
     pub(super) fn end(&self, state: &mut State) -> SessionRef {
-        let record = &state.record;
         state.ended = true;
         // First, so that whoever looks for a place finds none that is about to be free.
-        self.expiry.remove(record.expires, record.session);
-        self.by_key.remove(&record.key);
-        if let Some(previous) = record.previous_key {
-            self.by_key.remove(&previous);
+        self.expiry.remove(state.expires, state.session);
+        for key in [Some(state.key), state.previous_key()].into_iter().flatten() {
+            self.by_key.remove(&key.into());
         }
-        self.by_ref.remove(&record.session);
-        self.unlist(record.principal.as_deref(), record.session);
+        self.by_ref.remove(&state.session.into());
+        self.unlist(state.principal(), state.session);
         self.room.give_back();
-        record.session
+        state.session
     }
 
     /// Removes the sessions for which `ends` holds, of those that `references` names.
     pub(super) fn end_all(
         &self,
         references: impl IntoIterator<Item = SessionRef>,
-        ends: impl Fn(&SessionRecord) -> bool,
+        ends: impl Fn(&State) -> bool,
     ) -> Vec<SessionRef> {
         let end = |reference| {
             self.with_current(&Locator::Ref(reference), |state| {
-                ends(&state.record).then(|| self.end(state))
+                ends(state).then(|| self.end(state))
             })
             .flatten()
         };
@@ -348,7 +356,7 @@ impl Storage {
         // Sessions are locked one by one after the lock of the index was let go.
         let theirs = self.by_principal.get(principal).map(|theirs| theirs.clone());
         let record = |reference| {
-            self.with_current(&Locator::Ref(reference), |state| state.record.clone())
+            self.with_current(&Locator::Ref(reference), |state| state.record())
                 .filter(|record| record.principal.as_deref() == Some(principal))
         };
         let mut records: Vec<_> =
@@ -366,8 +374,8 @@ impl Storage {
                 if expired.is_empty() {
                     break;
                 }
-                let ended = self
-                    .end_all(expired, |record| from <= record.expires && record.expires < until);
+                let ended =
+                    self.end_all(expired, |state| from <= state.expires && state.expires < until);
                 left = left.saturating_sub(ended.len());
             }
         }
