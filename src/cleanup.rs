@@ -66,7 +66,7 @@ impl Default for AutomaticCleanup {
 
 impl AutomaticCleanup {
     /// Starts a cleanup with the configured probability, on a task of its own.
-    pub(crate) fn draw(&self, settings: &Arc<Settings>) {
+    pub(crate) fn draw(&self, settings: &Arc<Settings>, now: Timestamp) {
         let probability = settings.cleanup_probability;
         if probability <= 0.0 || self.scheduled.load(Ordering::Relaxed) > 0 {
             return;
@@ -74,7 +74,7 @@ impl AutomaticCleanup {
         if probability < 1.0 && settings.driver.removes_expired() {
             return;
         }
-        if !self.has_paused(probability, settings.now()) {
+        if !self.has_paused(probability, now) {
             return;
         }
         match random::chance(&*settings.random, probability) {

@@ -30,6 +30,15 @@ impl SessionId {
         self.0
     }
 
+    pub(crate) fn from_text(text: &[u8]) -> Result<Self, MalformedId> {
+        if text.len() != ID_TEXT_LEN {
+            return Err(MalformedId);
+        }
+        let mut bytes = [0; 16];
+        base16ct::lower::decode(text, &mut bytes).map_err(|_| MalformedId)?;
+        Ok(Self(bytes))
+    }
+
     /// The id's text, as it stands in the cookie.
     pub fn expose(&self) -> ExposedId {
         let mut text = [0; ID_TEXT_LEN];
@@ -64,18 +73,36 @@ impl FromStr for SessionId {
 
     /// Accepts exactly 32 characters from `0-9a-f`.
     fn from_str(text: &str) -> Result<Self, MalformedId> {
-        if text.len() != ID_TEXT_LEN {
-            return Err(MalformedId);
-        }
-        let mut bytes = [0; 16];
-        base16ct::lower::decode(text, &mut bytes).map_err(|_| MalformedId)?;
-        Ok(Self(bytes))
+        Self::from_text(text.as_bytes())
     }
 }
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId(..)")
+    }
+}
+
+/// An id with its key, so that a request computes it once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KnownId {
+    id: SessionId,
+    key: SessionKey,
+}
+
+impl KnownId {
+    pub(crate) const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) const fn key(&self) -> SessionKey {
+        self.key
+    }
+}
+
+impl From<SessionId> for KnownId {
+    fn from(id: SessionId) -> Self {
+        Self { id, key: id.key() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The source of randomness, and how a session id is drawn from it.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,13 +33,68 @@ impl<R: RandomSource + ?Sized> RandomSource for Arc<R> {
 pub struct RandomError;
 
 /// The operating system's generator: the default.
+///
+/// Each thread asks it for a block of bytes, enough for a dozen sessions, as each call takes about as
+/// long as all else that is done for a new session in memory. No byte is handed out twice, and none
+/// that was drawn before a `fork` after it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsRandom;
 
 impl RandomSource for OsRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
-        getrandom::fill(bytes).map_err(|_| RandomError)
+        BLOCK.with_borrow_mut(|block| block.take(bytes))
     }
+}
+
+thread_local! {
+    static BLOCK: RefCell<Block> = const { RefCell::new(Block::EMPTY) };
+}
+
+/// Bytes of the operating system that were not handed out yet.
+struct Block {
+    bytes: [u8; Self::LEN],
+    /// How many of them are left, at the end.
+    left: usize,
+    /// The process that has asked for them: a child has a copy of its parent's memory.
+    process: u32,
+}
+
+impl Block {
+    /// An id and a reference take 32 and 10.
+    const LEN: usize = 12 * (32 + 10);
+    /// Fewer bytes are no secret, and not worth the system call that asks which process this is. In a
+    /// child an id is drawn before a reference.
+    const SECRET: usize = 16;
+    const EMPTY: Self = Self { bytes: [0; Self::LEN], left: 0, process: 0 };
+
+    fn take(&mut self, wanted: &mut [u8]) -> Result<(), RandomError> {
+        if wanted.len() >= Self::SECRET {
+            let process = std::process::id();
+            if self.process != process {
+                (self.left, self.process) = (0, process);
+            }
+        }
+        if self.left < wanted.len() {
+            if wanted.len() > Self::LEN {
+                return from_os(wanted);
+            }
+            self.left = 0;
+            from_os(&mut self.bytes)?;
+            self.left = Self::LEN;
+        }
+        let start = Self::LEN - self.left;
+        let unused = self.bytes.get_mut(start..).unwrap_or_default();
+        let (taken, _) = unused.split_at_mut_checked(wanted.len()).ok_or(RandomError)?;
+        wanted.copy_from_slice(taken);
+        // What is in use is not kept in a second place.
+        taken.fill(0);
+        self.left -= wanted.len();
+        Ok(())
+    }
+}
+
+fn from_os(bytes: &mut [u8]) -> Result<(), RandomError> {
+    getrandom::fill(bytes).map_err(|_| RandomError)
 }
 
 /// The seed of a layer: extra bytes that go into each session id. Its text is in no `Debug`
@@ -143,6 +199,35 @@ mod tests {
     fn an_id_is_the_beginning_of_a_known_hash() {
         let id = session_id(&Fixed(0), &Seed::default()).unwrap();
         assert_eq!(id.expose().as_str(), "789d384a9f9617b0320a685ec4fe75c6");
+    }
+
+    // M5
+    #[test]
+    fn no_byte_is_handed_out_twice_and_none_stays_in_the_block() {
+        let mut block = Block::EMPTY;
+        let mut seen = HashSet::new();
+        for n in 0..1_000 {
+            let mut bytes = vec![0; if n % 50 == 49 { 3 * Block::LEN } else { 8 + n % 40 }];
+            block.take(&mut bytes).unwrap();
+            for part in bytes.as_chunks::<8>().0 {
+                assert!(seen.insert(*part), "{n}");
+            }
+            assert!(block.bytes[..Block::LEN - block.left].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    // M5
+    #[test]
+    fn a_child_process_uses_nothing_that_its_parent_has_drawn() {
+        let mut parent = Block::EMPTY;
+        parent.take(&mut [0; 32]).unwrap();
+        let mut child = Block { process: parent.process.wrapping_add(1), ..parent };
+        let left_by_parent = parent.bytes;
+        let (mut one, mut other) = ([0; 32], [0; 32]);
+        child.take(&mut one).unwrap();
+        parent.take(&mut other).unwrap();
+        assert_ne!(one, other);
+        assert!(!left_by_parent.windows(32).any(|window| window == one));
     }
 
     // M5

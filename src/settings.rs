@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use http::header::COOKIE;
@@ -13,11 +13,11 @@ use crate::cleanup::AutomaticCleanup;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::cookie::header::{self, Presented};
 use crate::cookie::signing::Signer;
-use crate::cookie::{CookieConfig, MaxAge};
+use crate::cookie::{CookieConfig, MaxAge, Template};
 use crate::driver::{Driver, Limits, SessionChange, SessionRecord};
 use crate::error::{ConfigError, SessionError};
 use crate::events::{Events, SessionEvent};
-use crate::id::SessionId;
+use crate::id::{KnownId, SessionId};
 use crate::random::{self, OsRandom, RandomSource, Seed};
 use crate::sync::Mutex;
 
@@ -29,7 +29,11 @@ pub(crate) const MIN_EXPIRE: Duration = Duration::from_millis(1);
 const TOUCHES_PER_IDLE_TIMEOUT: u32 = 10;
 
 /// The driver and the configuration of one layer.
+///
+/// All requests read it and count its references: its alignment keeps the count out of the cache line of
+/// what is read.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Settings {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -41,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) rotation_grace: Duration,
     pub(crate) max_sessions: Option<SessionCap>,
     pub(crate) cookie: CookieConfig,
+    pub(crate) cookie_template: OnceLock<Template>,
     pub(crate) signer: Signer,
     pub(crate) events: Events,
     pub(crate) cleanup_probability: f64,
@@ -65,6 +70,7 @@ impl Settings {
             rotation_grace: Duration::ZERO,
             max_sessions: None,
             cookie: CookieConfig::default(),
+            cookie_template: OnceLock::new(),
             signer: Signer::default(),
             events: Events::default(),
             cleanup_probability: 0.05,
@@ -116,7 +122,7 @@ impl Settings {
         &self,
         now: Timestamp,
         expire: Duration,
-    ) -> Result<(SessionId, SessionRecord), SessionError> {
+    ) -> Result<(KnownId, SessionRecord), SessionError> {
         let id = self.draw_id()?;
         let session = random::session_ref(&*self.random, now)?;
         let mut record = SessionRecord::new(session, id.key(), now, now.saturating_add(expire));
@@ -126,8 +132,8 @@ impl Settings {
         Ok((id, record))
     }
 
-    pub(crate) fn draw_id(&self) -> Result<SessionId, SessionError> {
-        Ok(random::session_id(&*self.random, &self.seed)?)
+    pub(crate) fn draw_id(&self) -> Result<KnownId, SessionError> {
+        Ok(random::session_id(&*self.random, &self.seed)?.into())
     }
 
     /// How many sessions a principal may have, if a login beyond is refused.
@@ -175,16 +181,17 @@ impl Settings {
     /// The `Set-Cookie` value for a session: with `max_age`, else its own or the configured one.
     pub(crate) fn set_cookie(
         &self,
-        id: &SessionId,
+        id: &KnownId,
         record: &SessionRecord,
         max_age: Option<MaxAge>,
         now: Timestamp,
     ) -> HeaderValue {
         let own = || record.cookie_lifetime.map(MaxAge::from_stored);
         let max_age = max_age.or_else(own).unwrap_or(self.cookie.max_age());
-        let exposed = id.expose();
+        let exposed = id.id().expose();
         let value = self.signer.seal(self.cookie.name(), exposed.as_str());
-        self.cookie.set(&value, max_age, record.remaining(now))
+        let template = self.cookie_template.get_or_init(|| self.cookie.template());
+        template.set(&value, max_age, record.remaining(now))
     }
 }
 

@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::ser::{self, Serialize};
+use smallvec::SmallVec;
 
 use crate::driver::{ApplicationName, Items};
 use crate::error::SessionError;
@@ -261,10 +262,12 @@ fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Arc<str>, SessionError> {
     /// How many levels of arrays and objects `serde_json` reads. It writes any number.
     const READABLE_DEPTH: usize = 127;
     let refused = |error: serde_json::Error| SessionError::Encode(error.into());
-    let text = serde_json::to_string(value).map_err(refused)?;
+    let mut text = SmallVec::<[u8; 128]>::new();
+    serde_json::to_writer(&mut text, value).map_err(refused)?;
+    let text = str::from_utf8(&text).map_err(|error| refused(ser::Error::custom(error)))?;
     let opening = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
     if opening > READABLE_DEPTH {
-        serde_json::from_str::<serde_json::Value>(&text).map_err(refused)?;
+        serde_json::from_str::<serde_json::Value>(text).map_err(refused)?;
     }
     Ok(text.into())
 }

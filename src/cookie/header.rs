@@ -1,6 +1,7 @@
 //! Reads session ids from `Cookie` headers.
 
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 use super::signing::Signer;
 use crate::error::LoadError;
@@ -14,7 +15,7 @@ const MAX_IDS: usize = 4;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Presented {
     /// The distinct well-formed ids, in the order of their appearance, at most four.
-    pub(crate) ids: Vec<SessionId>,
+    pub(crate) ids: SmallVec<[SessionId; 1]>,
     /// Whether there was a cookie of the name, well-formed or not.
     pub(crate) any: bool,
 }
@@ -41,16 +42,13 @@ pub(crate) fn read<'a>(
 ) -> Presented {
     let mut presented = Presented::default();
     for header in headers {
-        let text = String::from_utf8_lossy(header.as_bytes());
-        for pair in text.split(';') {
-            let Some((key, value)) = pair.split_once('=') else {
+        for pair in pairs(header.as_bytes()) {
+            let Some(value) = value_of(name, pair) else {
                 continue;
             };
-            if trim(key) != name {
-                continue;
-            }
             presented.any = true;
-            let Some(id) = signer.open(name, trim(value)).and_then(|text| text.parse().ok()) else {
+            let text = signer.open(name, value);
+            let Some(id) = text.and_then(|text| SessionId::from_text(&text).ok()) else {
                 continue;
             };
             if presented.ids.len() < MAX_IDS && !presented.ids.contains(&id) {
@@ -61,8 +59,20 @@ pub(crate) fn read<'a>(
     presented
 }
 
-fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+/// The cookies of a header, quickly: other cookies may be long, and most requests ask for nothing.
+fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b';', header).chain([header.len()]).map(move |end| {
+        let pair = header.get(start..end).unwrap_or_default();
+        start = end + 1;
+        pair
+    })
+}
+
+/// The value of a cookie, if it has this name.
+fn value_of<'a>(name: &str, pair: &'a [u8]) -> Option<&'a [u8]> {
+    let after_name = pair.trim_ascii_start().strip_prefix(name.as_bytes())?;
+    Some(after_name.trim_ascii_start().strip_prefix(b"=")?.trim_ascii())
 }
 
 #[cfg(test)]

@@ -5,28 +5,25 @@ mod config;
 pub(crate) mod header;
 pub(crate) mod signing;
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use cookie::Cookie;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
 use config::MAX_LIFETIME_SECONDS;
 pub use config::{CookieConfig, MaxAge, SameSite};
 
 impl CookieConfig {
-    /// The `Set-Cookie` value that gives the visitor `value`. `remaining` is the time to the
-    /// session's end, for [`MaxAge::Session`].
-    pub(crate) fn set(&self, value: &str, max_age: MaxAge, remaining: Duration) -> HeaderValue {
-        let mut cookie = self.base(value);
-        let seconds = match max_age {
-            // A user agent must not keep it longer than the server, so a part of a second is cut.
-            MaxAge::Session => Some(remaining.as_secs()),
-            MaxAge::Seconds(seconds) => Some(seconds),
-            MaxAge::Browser => None,
-        };
-        cookie.set_max_age(seconds.map(seconds_of_cookie));
-        self.header(&cookie)
+    /// What all `Set-Cookie` values that set the cookie have in common.
+    pub(crate) fn template(&self) -> Template {
+        let text = self.base("").to_string();
+        // A name has no equals sign.
+        let value_at = text.find('=').map_or(text.len(), |at| at + 1);
+        let (before, after) = text.split_at(value_at);
+        Template { before: before.into(), after: after.into(), comment: self.comment_attribute() }
     }
 
     /// The `Set-Cookie` value that removes the cookie. It has the name, path, domain and flags of
@@ -35,7 +32,7 @@ impl CookieConfig {
         let mut cookie = self.base("");
         cookie.set_max_age(time::Duration::ZERO);
         cookie.set_expires(time::OffsetDateTime::UNIX_EPOCH);
-        self.header(&cookie)
+        header(cookie.to_string() + &self.comment_attribute())
     }
 
     fn base<'a>(&'a self, value: &'a str) -> Cookie<'a> {
@@ -55,30 +52,56 @@ impl CookieConfig {
         cookie
     }
 
-    fn header(&self, cookie: &Cookie<'_>) -> HeaderValue {
-        let mut text = cookie.to_string();
-        if let Some(comment) = self.comment() {
-            // Not an attribute that the `cookie` crate knows; `check` allows no quote in it.
-            text = format!("{text}; Comment=\"{comment}\"");
-        }
-        // `check` has refused every character that a header cannot hold.
-        let mut value =
-            HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-        value.set_sensitive(true);
-        value
+    /// Not an attribute that the `cookie` crate knows; `check` allows no quote in it.
+    fn comment_attribute(&self) -> String {
+        self.comment().map(|comment| format!("; Comment=\"{comment}\"")).unwrap_or_default()
     }
 }
 
-fn seconds_of_cookie(seconds: u64) -> time::Duration {
-    let seconds = seconds.min(MAX_LIFETIME_SECONDS);
-    time::Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
+/// The parts of a `Set-Cookie` value that are the same for each session, written once a layer.
+#[derive(Debug)]
+pub(crate) struct Template {
+    before: Box<str>,
+    after: Box<str>,
+    comment: String,
+}
+
+impl Template {
+    /// The `Set-Cookie` value that gives the visitor `value`. `remaining` is the time to the
+    /// session's end, for [`MaxAge::Session`].
+    pub(crate) fn set(&self, value: &str, max_age: MaxAge, remaining: Duration) -> HeaderValue {
+        const LONGEST_MAX_AGE: usize = "; Max-Age=34560000".len();
+        let Self { before, after, comment } = self;
+        let length = before.len() + value.len() + after.len() + LONGEST_MAX_AGE + comment.len();
+        let mut text = String::with_capacity(length);
+        text.extend([before, value, after]);
+        let seconds = match max_age {
+            // A user agent must not keep it longer than the server, so a part of a second is cut.
+            MaxAge::Session => Some(remaining.as_secs()),
+            MaxAge::Seconds(seconds) => Some(seconds),
+            MaxAge::Browser => None,
+        };
+        if let Some(seconds) = seconds {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "; Max-Age={}", seconds.min(MAX_LIFETIME_SECONDS));
+        }
+        text.push_str(comment);
+        header(text)
+    }
+}
+
+fn header(text: String) -> HeaderValue {
+    // `check` has refused every character that a header cannot hold.
+    let mut value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
 }
 
 /// The `Set-Cookie` pairs of one request. All are of one name, so a later one replaces an earlier.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: Option<HeaderValue>,
-    sent: Vec<HeaderValue>,
+    sent: SmallVec<[HeaderValue; 1]>,
     taken: Vec<HeaderValue>,
 }
 
@@ -127,6 +150,11 @@ impl Queue {
         headers.extend(others.into_iter().map(|value| (SET_COOKIE, value)));
     }
 
+    /// Whether nothing was ever queued.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.waiting.is_none() && !self.has_left()
+    }
+
     /// Whether a cookie has left the queue, for whatever headers.
     pub(crate) fn has_left(&self) -> bool {
         !self.taken.is_empty() || !self.sent.is_empty()
@@ -150,7 +178,7 @@ mod tests {
     const ID: &str = "00112233445566778899aabbccddeeff";
 
     fn set(config: &CookieConfig, max_age: MaxAge, remaining: Duration) -> String {
-        let value = config.set(ID, max_age, remaining);
+        let value = config.template().set(ID, max_age, remaining);
         assert!(value.is_sensitive(), "E2");
         value.to_str().unwrap().to_owned()
     }

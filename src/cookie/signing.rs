@@ -52,14 +52,15 @@ impl Signer {
     }
 
     /// The text that this value of the cookie `name` stands for, if one of the keys has signed it.
-    pub(crate) fn open<'a>(&self, name: &str, value: &'a str) -> Option<Cow<'a, str>> {
+    pub(crate) fn open<'a>(&self, name: &str, value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         if self.keys.is_empty() {
             return Some(value.into());
         }
+        let value = str::from_utf8(value).ok()?;
         let jar = CookieJar::new();
         let verify = |key| jar.signed(key).verify(Cookie::new(name.to_owned(), value.to_owned()));
         let verified = self.keys.iter().find_map(verify)?;
-        Some(verified.value().to_owned().into())
+        Some(verified.value().as_bytes().to_owned().into())
     }
 }
 
@@ -70,12 +71,21 @@ impl Signer {
         text.into()
     }
 
-    pub(crate) fn open<'a>(&self, _: &str, value: &'a str) -> Option<Cow<'a, str>> {
+    pub(crate) fn open<'a>(&self, _: &str, value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         Some(value.into())
     }
 }
 
 impl Signer {
+    /// Whether cookies are signed.
+    #[cfg_attr(not(feature = "signed"), expect(clippy::unused_self, reason = "as the others"))]
+    pub(crate) fn signs(&self) -> bool {
+        #[cfg(feature = "signed")]
+        return !self.keys.is_empty();
+        #[cfg(not(feature = "signed"))]
+        false
+    }
+
     /// The length of a value, in bytes.
     pub(crate) fn value_len(&self) -> usize {
         #[cfg(feature = "signed")]
@@ -103,7 +113,7 @@ mod tests {
     }
 
     fn open(signer: &Signer, value: &str) -> Option<String> {
-        signer.open("id", value).map(|text| text.into_owned())
+        signer.open("id", value.as_bytes()).map(|text| String::from_utf8_lossy(&text).into_owned())
     }
 
     // C4

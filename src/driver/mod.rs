@@ -54,6 +54,7 @@ pub use items::{ApplicationChanges, ApplicationName, InvalidApplication, Items, 
 pub use memory::{MemoryDriver, MemoryDriverBuilder, WhenFull};
 pub(crate) use record::hidden;
 pub use record::{SessionChange, SessionRecord};
+pub(crate) use sorted::SortedList;
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
 pub use sql::mysql::{MySqlDriver, MySqlDriverBuilder};

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Response};
 use pin_project_lite::pin_project;
 
@@ -52,11 +52,15 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(manager) = this.manager.as_ref() else {
+        let Some(manager) = this.manager.as_mut() else {
             return Poll::Pending;
         };
         if this.committing.is_none() {
             let response = ready!(this.inner.poll(cx))?;
+            if manager.is_untouched() {
+                *this.manager = None;
+                return Poll::Ready(Ok(response));
+            }
             let commits = (manager.settings().commit_rule.0)(response.status());
             if manager.close(commits) {
                 return Poll::Ready(Ok(respond(this.manager, response)));
@@ -124,6 +128,10 @@ fn respond<C>(manager: &mut Option<SessionManager>, mut response: Response<C>) -
 /// Adds `Cookie` to what the response varies by, in one header: some caches heed only one of several.
 fn vary_by_cookie(headers: &mut HeaderMap) {
     let says_so = |name: &str| name == "*" || name.eq_ignore_ascii_case("cookie");
+    if let Entry::Vacant(vacant) = headers.entry(VARY) {
+        vacant.insert(HeaderValue::from_static("Cookie"));
+        return;
+    }
     let values = headers.get_all(VARY);
     let is_said = list_items(&values).any(says_so);
     let cookie = (!is_said).then_some("Cookie".as_bytes());

@@ -38,9 +38,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let outer = request.extensions_mut().remove::<SessionManager>();
-        let manager = SessionManager::for_request(&self.settings, request.headers(), outer);
-        request.extensions_mut().insert(manager.clone());
+        let manager = SessionManager::for_request(&self.settings, request.headers());
+        if let Some(outer) = request.extensions_mut().insert(manager.clone()) {
+            manager.set_outer(outer);
+        }
         ResponseFuture::new(self.inner.call(request), manager, self.on_failure.clone())
     }
 }

@@ -1,13 +1,12 @@
 //! What one request knows of one application's items and has changed in them. Nothing here waits.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::driver::{ApplicationChanges, ApplicationName, Items, Limits};
+use crate::driver::{ApplicationChanges, ApplicationName, Items, Limits, SortedList};
 use crate::error::SessionError;
 
 /// Text by key; `None` where the item is removed.
-type Pending = BTreeMap<Arc<str>, Option<Arc<str>>>;
+type Pending = SortedList<Option<Arc<str>>>;
 
 /// What a request knows of one application's items, and has changed in them.
 #[derive(Debug, Default)]
@@ -48,28 +47,23 @@ impl Changes {
 
     /// Adds changes that were made after these.
     fn follow(&mut self, later: Self) {
-        if later.empty {
+        if later.empty || self.is_empty() {
             *self = later;
         } else {
-            self.items.extend(later.items);
+            let items = std::mem::take(&mut self.items).into_entries().into_iter();
+            self.items = Pending::new(items.chain(later.items.into_entries()).collect());
         }
     }
 
     fn to_commit(&self, application: ApplicationName) -> ApplicationChanges {
         let mut changes = ApplicationChanges::new(application);
         changes.empty = self.empty;
-        changes.items =
-            self.items.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        changes.items = self.items.as_slice().to_vec();
         changes
     }
 
     fn apply(&self, items: &mut Items) {
-        for (key, value) in &self.items {
-            match value {
-                Some(value) => items.insert(key.clone(), value.clone()),
-                None => items.remove(key),
-            }
-        }
+        items.apply(self.items.as_slice());
     }
 
     /// What these changes say of an item: nothing, or its text, or that it is removed.
@@ -146,12 +140,26 @@ impl Application {
         value: Arc<str>,
         limits: &Limits,
     ) -> Result<(), SessionError> {
-        let view = self.view();
-        let others = view.iter().filter(|(other, _)| **other != key);
-        let sizes = others.map(|(key, value)| (key.len(), value.len()));
-        limits.check(sizes.chain([(key.len(), value.len())]))?;
+        let size = (key.len(), value.len());
+        // All that is known, as if nothing replaced anything; only if that is too much does it matter
+        // what is left.
+        if limits.check(self.known_sizes().chain([size])).is_err() {
+            let view = self.view();
+            let others = view.iter().filter(|(other, _)| **other != key);
+            let sizes = others.map(|(key, value)| (key.len(), value.len()));
+            limits.check(sizes.chain([size]))?;
+        }
         self.changes.items.insert(key, Some(value));
         Ok(())
+    }
+
+    /// The sizes of the items that were read and of the changes, in bytes of key and text.
+    fn known_sizes(&self) -> impl Iterator<Item = (usize, usize)> {
+        let stored = self.stored.iter().flat_map(Items::iter);
+        let changes = [&self.sent, &self.changes].into_iter();
+        let texts = changes.flat_map(|changes| changes.items.as_slice());
+        let texts = texts.filter_map(|(key, text)| Some((key, text.as_ref()?)));
+        stored.chain(texts).map(|(key, text)| (key.len(), text.len()))
     }
 
     /// Removes an item that this request sees. Also where nothing was stored under the key before:
@@ -161,7 +169,7 @@ impl Application {
     }
 
     pub(crate) fn empty(&mut self) {
-        self.changes = Changes { empty: true, items: Pending::new() };
+        self.changes = Changes { empty: true, items: Pending::default() };
         self.empties += 1;
     }
 

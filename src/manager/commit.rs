@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use smallvec::smallvec;
+
 use super::application::BeforeUpdate;
 use super::state::{Current, Handover, Phase, State};
 use super::{MAX_ATTEMPTS, SessionManager};
+use crate::clock::Timestamp;
 use crate::cookie::header::Presented;
 use crate::driver::{
-    ApplicationChanges, ApplicationName, Commit, CommitOutcome, Inspect, Locator, ReplaceItem,
-    ReplaceOutcome, SessionRecord, Target,
+    ApplicationChanges, ApplicationName, Commit, CommitOutcome, DriverFuture, Inspect, Locator,
+    ReplaceItem, ReplaceOutcome, SessionRecord, Target,
 };
 use crate::error::{LoadError, SessionError};
 use crate::events::SessionEvent;
-use crate::id::{SessionId, SessionRef};
+use crate::id::{KnownId, SessionId, SessionRef};
 
 impl SessionManager {
     /// Makes the uncommitted changes last now, all or none: for streaming responses, WebSockets and
@@ -89,7 +92,7 @@ impl SessionManager {
         self.touched().is_some()
     }
 
-    fn touched(&self) -> Option<(SessionRef, SessionId)> {
+    fn touched(&self) -> Option<(SessionRef, KnownId)> {
         let settings = self.settings();
         settings.idle_timeout?;
         match &self.state().current {
@@ -103,15 +106,53 @@ impl SessionManager {
     /// Commits once; `false` if it has to be done again: a fresh id was taken, or more is known now.
     async fn try_commit(&self) -> Result<bool, SessionError> {
         let presented = self.only_presented().await?;
+        let _committing = Committing(self);
+        let Some((answer, sent)) = self.send_commit(presented)? else {
+            return Ok(true);
+        };
+        let outcome = answer.await?;
+        if !matches!(outcome, CommitOutcome::Done(_) | CommitOutcome::Rotated) {
+            self.state().next_id = None;
+        }
+        let SentCommit { created, next, creates, logs_in, sends_cookie } = sent;
+        match outcome {
+            CommitOutcome::Done(record) => {
+                let login = logs_in.then(|| Box::new(record.clone()));
+                let session = record.session;
+                match (created, next) {
+                    (Some(id), _) if id.key() == record.key => {
+                        if !self.done_created(id, record, presented) {
+                            return Err(Box::pin(self.remove_created(session)).await);
+                        }
+                    }
+                    (_, Some(id)) => self.done_rotated(id, record),
+                    _ => self.done(record, presented, sends_cookie),
+                }
+                if let Some(login) = login {
+                    Box::pin(self.evict(&login)).await?;
+                }
+                Ok(true)
+            }
+            CommitOutcome::Collision => Ok(false),
+            CommitOutcome::Rotated => Box::pin(self.was_rotated(presented)).await.map(|()| false),
+            CommitOutcome::TooMany => Err(SessionError::TooManySessions),
+            CommitOutcome::Gone => self.gone(presented, creates).map(|()| true),
+        }
+    }
+
+    /// Hands the changes over to the driver; `None` if there is nothing to do.
+    fn send_commit(
+        &self,
+        presented: Option<KnownId>,
+    ) -> Result<Option<(DriverFuture<CommitOutcome>, SentCommit)>, SessionError> {
         let settings = self.settings();
         let now = settings.now();
         let Handover { items, mut fields, rotates } = self.state().send();
-        let _committing = Committing(self);
-        let stores = items.iter().any(ApplicationChanges::stores);
         let logs_in = matches!(fields.principal, Some(Some(_)));
-        let Some((target, created)) = self.target(presented, stores || logs_in)? else {
+        let creates = logs_in || items.iter().any(ApplicationChanges::stores);
+        let Some((target, created)) = self.target(presented, creates, now)? else {
             self.state().drop_sent();
-            return Ok(true);
+            return Ok(None);
         };
         let next = if rotates { Some(self.next_id()?) } else { None };
         fields.key = next.map(|id| id.key());
@@ -122,42 +163,19 @@ impl SessionManager {
         if logs_in || matches!(target, Target::Presented { .. }) || self.has_touch_due() {
             settings.touch(&mut fields, now);
         }
-        let outcome = self.call(|settings| {
+        let answer = self.call_at(now, |settings| {
             let mut commit = Commit::new(target, now);
             (commit.changes, commit.session) = (items, fields);
             commit.max_sessions = settings.most_before_refusal().filter(|_| logs_in);
             commit.limits = settings.limits;
             settings.driver.commit(commit)
         });
-        let outcome = outcome.await?;
-        if !matches!(outcome, CommitOutcome::Done(_) | CommitOutcome::Rotated) {
-            self.state().next_id = None;
-        }
-        match outcome {
-            CommitOutcome::Done(record) => {
-                let login = logs_in.then(|| record.clone());
-                match (created, next) {
-                    (Some(id), _) if id.key() == record.key => {
-                        self.done_created(id, record, presented).await?;
-                    }
-                    (_, Some(id)) => self.done_rotated(id, record),
-                    _ => self.done(record, presented, sends_cookie),
-                }
-                if let Some(login) = login {
-                    self.evict(&login).await?;
-                }
-                Ok(true)
-            }
-            CommitOutcome::Collision => Ok(false),
-            CommitOutcome::Rotated => self.was_rotated(presented).await.map(|()| false),
-            CommitOutcome::TooMany => Err(SessionError::TooManySessions),
-            CommitOutcome::Gone => self.gone(presented, stores || logs_in).map(|()| true),
-        }
+        Ok(Some((answer, SentCommit { created, next, creates, logs_in, sends_cookie })))
     }
 
     /// The id that the session is going to have. It is the same until it is known whether the storage has
     /// it: an attempt whose answer was lost may have been done.
-    fn next_id(&self) -> Result<SessionId, SessionError> {
+    fn next_id(&self) -> Result<KnownId, SessionError> {
         let mut state = self.state();
         if state.phase == Phase::ResponseStarted {
             return Err(SessionError::ResponseStarted);
@@ -174,9 +192,10 @@ impl SessionManager {
     /// to do.
     fn target(
         &self,
-        presented: Option<SessionId>,
+        presented: Option<KnownId>,
         creates: bool,
-    ) -> Result<Option<(Target, Option<SessionId>)>, SessionError> {
+        now: Timestamp,
+    ) -> Result<Option<(Target, Option<KnownId>)>, SessionError> {
         let phase = {
             let state = self.state();
             if let Current::Loaded { id, record, .. } = &state.current {
@@ -193,7 +212,6 @@ impl SessionManager {
             self.may_create()?;
         }
         let settings = self.settings();
-        let now = settings.now();
         let fresh = if creates && phase != Phase::ResponseStarted {
             Some(settings.draw(now, settings.expire)?)
         } else {
@@ -214,35 +232,33 @@ impl SessionManager {
 
     /// The presented id, if there is one that has not been looked up. Of several it has to be
     /// known first which is live, and without any there is no session.
-    async fn only_presented(&self) -> Result<Option<SessionId>, SessionError> {
+    async fn only_presented(&self) -> Result<Option<KnownId>, SessionError> {
         if !matches!(self.state().current, Current::Unknown) {
             return Ok(None);
         }
         let presented = self.presented();
         if let [id] = *presented.ids {
-            return Ok(Some(id));
+            return Ok(Some(id.into()));
         }
-        self.look_up(&presented, None, true).await?;
+        Box::pin(self.look_up(&presented, None, true)).await?;
         Ok(None)
     }
 
-    async fn done_created(
-        &self,
-        id: SessionId,
-        record: SessionRecord,
-        presented: Option<SessionId>,
-    ) -> Result<(), SessionError> {
+    /// `false` if the session has to be removed again.
+    fn done_created(&self, id: KnownId, record: SessionRecord, presented: Option<KnownId>) -> bool {
         if let Some(presented) = presented {
             // It named nothing, or a session would have been found.
             self.state().error = Some(LoadError::NotFound);
-            self.tell(LoadError::NotFound, &presented);
+            self.tell(LoadError::NotFound, presented.key());
         }
-        self.take_created(id, record).await?;
-        self.state().committed();
-        Ok(())
+        let taken = self.take_created(id, record);
+        if taken {
+            self.state().committed();
+        }
+        taken
     }
 
-    fn done_rotated(&self, id: SessionId, record: SessionRecord) {
+    fn done_rotated(&self, id: KnownId, record: SessionRecord) {
         let session = record.session;
         {
             let mut state = self.state();
@@ -254,7 +270,7 @@ impl SessionManager {
         self.settings().raise(SessionEvent::Rotated { session });
     }
 
-    fn done(&self, record: SessionRecord, presented: Option<SessionId>, sends_cookie: bool) {
+    fn done(&self, record: SessionRecord, presented: Option<KnownId>, sends_cookie: bool) {
         let mut state = self.state();
         state.committed();
         let (id, visitors) = match (&state.current, presented) {
@@ -289,10 +305,10 @@ impl SessionManager {
 
     /// The id under which this request knows the session was replaced. Fails, unless the commit may be
     /// tried again: an earlier attempt of this request has replaced it, or it still works.
-    async fn was_rotated(&self, presented: Option<SessionId>) -> Result<(), SessionError> {
+    async fn was_rotated(&self, presented: Option<KnownId>) -> Result<(), SessionError> {
         let may_try_again = match presented {
             Some(id) => {
-                let presented = Presented { ids: vec![id], any: true };
+                let presented = Presented { ids: smallvec![id.id()], any: true };
                 self.look_up(&presented, None, true).await?;
                 self.is_loaded()
             }
@@ -329,12 +345,12 @@ impl SessionManager {
     }
 
     /// The storage has no live session for the commit.
-    fn gone(&self, presented: Option<SessionId>, creates: bool) -> Result<(), SessionError> {
+    fn gone(&self, presented: Option<KnownId>, creates: bool) -> Result<(), SessionError> {
         if self.is_loaded() {
             return Err(SessionError::Ended);
         }
         if let Some(presented) = presented {
-            self.tell(LoadError::NotFound, &presented);
+            self.tell(LoadError::NotFound, presented.key());
         }
         let mut state = self.state();
         // A presented id that names nothing. Removals have nothing to remove.
@@ -436,7 +452,10 @@ impl SessionManager {
         });
         match outcome.await? {
             CommitOutcome::Done(record) => {
-                self.take_created(id, record).await?;
+                let session = record.session;
+                if !self.take_created(id, record) {
+                    return Err(self.remove_created(session).await);
+                }
                 self.state().application(application).updated(key, &value, before);
                 Ok(true)
             }
@@ -448,7 +467,19 @@ impl SessionManager {
     }
 }
 
-/// Marks a commit as under way until it is over, however it ends.
+/// What is known of a commit that the driver works on.
+struct SentCommit {
+    /// The id of the session that it creates, if there is none.
+    created: Option<KnownId>,
+    /// The id that takes the place of the session's.
+    next: Option<KnownId>,
+    /// Whether there has to be a session afterwards.
+    creates: bool,
+    logs_in: bool,
+    sends_cookie: bool,
+}
+
+/// Marks a commit as over, however it ends.
 struct Committing<'a>(&'a SessionManager);
 
 impl Drop for Committing<'_> {

@@ -1,5 +1,6 @@
 //! Ending sessions, and removing those that have expired.
 
+use std::borrow::Cow;
 use std::ops::{Bound, RangeBounds};
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +9,6 @@ use super::lifecycle::SessionTarget;
 use super::state::Phase;
 use crate::cleanup;
 use crate::clock::Timestamp;
-use crate::cookie::header::Presented;
 use crate::driver::{Destroy, Locator};
 use crate::error::{LoadError, OnWarning, SessionError, SessionWarning};
 use crate::events::{EndReason, SessionEvent};
@@ -107,7 +107,7 @@ impl SessionManager {
         reason: EndReason,
     ) -> Result<Vec<SessionRef>, SessionError> {
         let visitors = self.state().is_visitors();
-        let presented = if visitors { self.presented() } else { Presented::default() };
+        let presented = if visitors { self.presented() } else { Cow::default() };
         let keys = presented.ids.iter().map(|id| Locator::Key(id.key()));
         let loaded = self.loaded_ref().map(Locator::Ref);
         let sessions: Vec<_> = loaded.into_iter().chain(keys).collect();

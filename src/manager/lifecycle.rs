@@ -1,6 +1,9 @@
 //! Loading, creating, expiring and ending sessions.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
+
+use smallvec::{SmallVec, smallvec};
 
 use super::state::{Current, Phase};
 use super::{MAX_ATTEMPTS, SessionManager};
@@ -10,7 +13,7 @@ use crate::driver::{
 };
 use crate::error::{LoadError, SessionError};
 use crate::events::SessionEvent;
-use crate::id::{SessionId, SessionRef};
+use crate::id::{KnownId, SessionId, SessionRef};
 use crate::settings::MIN_EXPIRE;
 
 /// Which session an operation is about. Made from an id, the text of one, or a [`SessionRef`].
@@ -71,10 +74,15 @@ impl SessionManager {
         let presented = self.presented();
         let own = match &self.state().current {
             // The visitor has no cookie for it yet, or is about to get a new one.
-            Current::Loaded { id, visitors: true, .. } if !presented.ids.contains(id) => Some(*id),
+            Current::Loaded { id, visitors: true, .. } if !presented.ids.contains(&id.id()) => {
+                Some(id.id())
+            }
             _ => None,
         };
-        let presented = own.map_or(presented, |id| Presented { ids: vec![id], any: true });
+        let presented = match own {
+            Some(id) => Cow::Owned(Presented { ids: smallvec![id], any: true }),
+            None => presented,
+        };
         self.look_up(&presented, None, true).await?;
         Ok(self.is_loaded())
     }
@@ -90,7 +98,7 @@ impl SessionManager {
     pub async fn load_id(&self, id: &str) -> Result<bool, SessionError> {
         let _turn = self.turn().await?;
         self.refuse_changes()?;
-        let ids: Vec<_> = id.parse().into_iter().collect();
+        let ids: SmallVec<[SessionId; 1]> = id.parse().into_iter().collect();
         let visitors = self.presented().ids.iter().any(|id| ids.contains(id));
         self.look_up(&Presented { ids, any: true }, None, visitors).await?;
         Ok(self.is_loaded())
@@ -141,11 +149,13 @@ impl SessionManager {
         let settings = self.settings();
         for _ in 0..MAX_ATTEMPTS {
             let (id, record) = settings.draw(settings.now(), expire)?;
-            let session = record.clone();
-            let outcome = self.call(|settings| settings.driver.create(Create { session }));
+            let (session, created) = (record.session, record.clone());
+            let outcome = self.call(|settings| settings.driver.create(Create { session: created }));
             if outcome.await? == CreateOutcome::Done {
-                self.take_created(id, record).await?;
-                return Ok(id);
+                if !self.take_created(id, record) {
+                    return Err(self.remove_created(session).await);
+                }
+                return Ok(id.id());
             }
         }
         Err(SessionError::NoFreeId)
@@ -164,29 +174,32 @@ impl SessionManager {
         }
     }
 
-    /// Takes a session that this request has just created, and queues its cookie. If the response
-    /// has left meanwhile nobody would ever have its id, so it is removed again.
-    pub(super) async fn take_created(
-        &self,
-        id: SessionId,
-        record: SessionRecord,
-    ) -> Result<(), SessionError> {
+    /// Takes a session that this request has just created, and queues its cookie; `false` if the
+    /// response has left meanwhile. Nobody would ever have its id then, so it has to be
+    /// [removed](Self::remove_created) again.
+    pub(super) fn take_created(&self, id: KnownId, record: SessionRecord) -> bool {
         let session = record.session;
         let settings = self.settings();
         {
             let mut state = self.state();
-            if state.phase != Phase::ResponseStarted {
-                // Its whole life, and not what the creation has left of it.
-                state.queue.push(settings.set_cookie(&id, &record, None, record.created));
-                state.created(id, record);
-                drop(state);
-                settings.raise(SessionEvent::Created { session });
-                return Ok(());
+            if state.phase == Phase::ResponseStarted {
+                return false;
             }
+            // Its whole life, and not what the creation has left of it.
+            state.queue.push(settings.set_cookie(&id, &record, None, record.created));
+            state.created(id, record);
         }
+        settings.raise(SessionEvent::Created { session });
+        true
+    }
+
+    /// Removes a session whose cookie can no longer be sent, and answers why it has to.
+    pub(super) async fn remove_created(&self, session: SessionRef) -> SessionError {
         let destroy = Destroy::new(vec![Locator::Ref(session)]);
-        self.call(|settings| settings.driver.destroy(destroy)).await?;
-        Err(SessionError::ResponseStarted)
+        match self.call(|settings| settings.driver.destroy(destroy)).await {
+            Ok(_) => SessionError::ResponseStarted,
+            Err(error) => error.into(),
+        }
     }
 
     /// Sets when a session ends, an absolute time. A time that has come already makes it end now;

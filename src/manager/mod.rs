@@ -1,37 +1,41 @@
 //! [`SessionManager`], the handle that a request works with.
 //!
 //! `state.rs` and `application.rs` hold what the request knows and has changed, and never wait;
-//! `commit.rs` makes changes last; `lifecycle.rs`, `ending.rs` and `environment.rs` are the calls of
-//! `web.session` by theme, `login.rs` and `principal.rs` what goes beyond it.
+//! `commit.rs` makes changes last; `lifecycle.rs`, `ending.rs`, `environment.rs`, `cookies.rs` and
+//! `getters.rs` are the calls and member variables of `web.session` by theme, `login.rs` and
+//! `principal.rs` what goes beyond it.
 
 mod application;
 mod commit;
+mod cookies;
 mod ending;
 mod environment;
+mod getters;
 mod lifecycle;
 mod login;
 mod principal;
 mod state;
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
 
 use application::Application;
 pub use lifecycle::SessionTarget;
 pub use principal::SessionInfo;
-use state::{Current, Phase, State};
+use state::{Phase, State};
 
+use crate::clock::Timestamp;
 use crate::cookie::header::Presented;
-use crate::cookie::{CookieConfig, MaxAge};
 use crate::driver::{ApplicationName, DriverFuture, Load, Locator};
 use crate::error::{LoadError, SessionError};
 use crate::events::SessionEvent;
-use crate::id::{SessionId, SessionRef};
-use crate::random::Seed;
+use crate::id::{KnownId, SessionKey, SessionRef};
 use crate::settings::Settings;
 use crate::store::{SessionStore, Store};
 use crate::sync::{Mutex, MutexGuard};
@@ -67,26 +71,33 @@ pub struct SessionManager {
 struct Request {
     settings: Arc<Settings>,
     cookies: Cookies,
+    /// Whether the answer to this request depends on its session.
+    consulted: AtomicBool,
+    cleanup_drawn: AtomicBool,
     /// The request's manager of the layer around this one.
-    outer: Option<SessionManager>,
+    outer: OnceLock<SessionManager>,
     state: Mutex<State>,
     /// Held while the driver works for this request, so that its calls do not overlap: two first
     /// reads share one load, and a commit is over before the next one begins.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// The `Cookie` headers of a request, kept as they are until the session is used. HTTP/1.1 sends
-/// one, for which nothing is allocated.
-#[derive(Default)]
-struct Cookies {
-    first: Option<HeaderValue>,
-    others: Vec<HeaderValue>,
+/// The session cookies of a request.
+enum Cookies {
+    /// Read at once: that is quicker than to keep the headers, whose clones may allocate.
+    Read(Presented),
+    /// Signed ones: the headers are kept as they are until the session is used. HTTP/1.1 sends one.
+    Signed(SmallVec<[HeaderValue; 1]>),
 }
 
 impl Cookies {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut values = headers.get_all(COOKIE).iter().cloned();
-        Self { first: values.next(), others: values.collect() }
+    fn of(headers: &HeaderMap, settings: &Settings) -> Self {
+        let values = headers.get_all(COOKIE);
+        if settings.signer.signs() {
+            Self::Signed(values.iter().cloned().collect())
+        } else {
+            Self::Read(settings.read_cookies(values))
+        }
     }
 }
 
@@ -102,22 +113,33 @@ impl Drop for Request {
 }
 
 impl SessionManager {
-    pub(crate) fn for_request(
-        settings: &Arc<Settings>,
-        headers: &HeaderMap,
-        outer: Option<Self>,
-    ) -> Self {
-        Self::new(settings.clone(), Cookies::of(headers), outer, Phase::Open)
+    pub(crate) fn for_request(settings: &Arc<Settings>, headers: &HeaderMap) -> Self {
+        Self::new(settings.clone(), Cookies::of(headers, settings), Phase::Open)
+    }
+
+    /// Notes the manager of the layer around this one, before anything is done with this one.
+    pub(crate) fn set_outer(&self, outer: Self) {
+        // Called once.
+        let _ = self.request.outer.set(outer);
     }
 
     pub(crate) fn detached(settings: &Arc<Settings>) -> Self {
-        Self::new(settings.clone(), Cookies::default(), None, Phase::Detached)
+        let cookies = Cookies::Read(Presented::default());
+        Self::new(settings.clone(), cookies, Phase::Detached)
     }
 
-    fn new(settings: Arc<Settings>, cookies: Cookies, outer: Option<Self>, phase: Phase) -> Self {
-        let state = Mutex::new(State::new(phase));
-        let turn = tokio::sync::Mutex::new(());
-        Self { request: Arc::new(Request { settings, cookies, outer, state, turn }) }
+    fn new(settings: Arc<Settings>, cookies: Cookies, phase: Phase) -> Self {
+        Self {
+            request: Arc::new(Request {
+                settings,
+                cookies,
+                consulted: AtomicBool::new(false),
+                cleanup_drawn: AtomicBool::new(false),
+                outer: OnceLock::new(),
+                state: Mutex::new(State::new(phase)),
+                turn: tokio::sync::Mutex::new(()),
+            }),
+        }
     }
 
     /// The manager of a layer around the one that this manager is of, by the name of its cookie.
@@ -137,12 +159,15 @@ impl SessionManager {
 
     /// The managers of the layers around, from the inside.
     fn around(&self) -> impl Iterator<Item = &Self> {
-        std::iter::successors(self.request.outer.as_ref(), |manager| manager.request.outer.as_ref())
+        std::iter::successors(self.request.outer.get(), |manager| manager.request.outer.get())
     }
 
     /// Fails if two of the layers around the handler have the same cookie: they would overwrite each
     /// other's.
     pub(crate) fn check_names(&self) -> Result<(), SessionError> {
+        if self.request.outer.get().is_none() {
+            return Ok(());
+        }
         let is_around = |manager: &Self| manager.outer(manager.cookie().name()).is_some();
         match std::iter::once(self).chain(self.around()).any(is_around) {
             true => Err(SessionError::SameCookieName),
@@ -157,7 +182,11 @@ impl SessionManager {
     /// Waits until no other call of this request works.
     async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, SessionError> {
         self.check_names()?;
-        Ok(self.request.turn.lock().await)
+        // Most often nobody else has it, and there is no need for a future that could wait.
+        match self.request.turn.try_lock() {
+            Ok(turn) => Ok(turn),
+            Err(_) => Ok(self.request.turn.lock().await),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -165,20 +194,34 @@ impl SessionManager {
     }
 
     /// The ids that the request presented. From here on its answer depends on them.
-    fn presented(&self) -> Presented {
-        self.state().consulted = true;
-        let Cookies { first, others } = &self.request.cookies;
-        self.settings().read_cookies(first.iter().chain(others))
+    fn presented(&self) -> Cow<'_, Presented> {
+        self.request.consulted.store(true, Ordering::Relaxed);
+        match &self.request.cookies {
+            Cookies::Read(presented) => Cow::Borrowed(presented),
+            Cookies::Signed(headers) => Cow::Owned(self.settings().read_cookies(headers)),
+        }
     }
 
     /// Calls the driver for this request; the first call may start an automatic cleanup.
     fn call<T>(&self, call: impl FnOnce(&Settings) -> DriverFuture<T>) -> DriverFuture<T> {
-        let settings = self.settings();
-        let drawn = std::mem::replace(&mut self.state().cleanup_drawn, true);
-        if !drawn {
-            settings.cleanup.draw(settings);
+        self.draw_cleanup(|| self.settings().now());
+        call(self.settings())
+    }
+
+    /// [`call`](Self::call) at a time that is known already.
+    fn call_at<T>(
+        &self,
+        now: Timestamp,
+        call: impl FnOnce(&Settings) -> DriverFuture<T>,
+    ) -> DriverFuture<T> {
+        self.draw_cleanup(|| now);
+        call(self.settings())
+    }
+
+    fn draw_cleanup(&self, now: impl FnOnce() -> Timestamp) {
+        if !self.request.cleanup_drawn.swap(true, Ordering::Relaxed) {
+            self.settings().cleanup.draw(self.settings(), now());
         }
-        call(settings)
     }
 
     // The stores
@@ -229,14 +272,18 @@ impl SessionManager {
     /// Fetches an application's items, and the session first if it has not been looked up. The
     /// caller holds the turn.
     async fn fetch(&self, name: &ApplicationName) -> Result<(), SessionError> {
-        if self.state().is_fetched(name) {
-            return Ok(());
-        }
-        let Some(session) = self.loaded_ref() else {
+        let loaded = {
+            let mut state = self.state();
+            if state.is_fetched(name) {
+                return Ok(());
+            }
+            state.loaded_ref()
+        };
+        let Some(session) = loaded else {
             return self.look_up(&self.presented(), Some(name), true).await;
         };
         let now = self.settings().now();
-        let found = self.call(|settings| {
+        let found = self.call_at(now, |settings| {
             settings.driver.load(Load {
                 sessions: vec![Locator::Ref(session)],
                 application: Some(name.clone()),
@@ -265,19 +312,21 @@ impl SessionManager {
             self.state().no_session(Some(presented.reason()));
             return Ok(());
         }
+        let ids: SmallVec<[KnownId; 1]> = presented.ids.iter().map(|id| (*id).into()).collect();
         let now = self.settings().now();
-        let found = self.call(|settings| {
-            settings.driver.load(Load {
-                sessions: presented.ids.iter().map(|id| Locator::Key(id.key())).collect(),
-                application: application.cloned(),
-                limits: settings.limits,
-                now,
+        let found = self
+            .call_at(now, |settings| {
+                settings.driver.load(Load {
+                    sessions: ids.iter().map(|id| Locator::Key(id.key())).collect(),
+                    application: application.cloned(),
+                    limits: settings.limits,
+                    now,
+                })
             })
-        });
-        let found = found.await?;
-        let judged = state::judge(presented, found, now, self.settings().retired(now));
-        if let (Err(reason), true, Some(id)) = (&judged, visitors, presented.ids.first()) {
-            self.tell(*reason, id);
+            .await?;
+        let judged = state::judge(&ids, found, now, self.settings().retired(now));
+        if let (Err(reason), true, Some(id)) = (&judged, visitors, ids.first()) {
+            self.tell(*reason, id.key());
         }
         self.state().resolve(judged, application, visitors);
         Ok(())
@@ -285,8 +334,7 @@ impl SessionManager {
 
     /// Tells the listener that the visitor presented an id that is none, once a request, and not of one
     /// that this request has seen alive or ended itself.
-    fn tell(&self, reason: LoadError, id: &SessionId) {
-        let key = id.key();
+    fn tell(&self, reason: LoadError, key: SessionKey) {
         let event = match reason {
             LoadError::NotFound => SessionEvent::Unknown { key },
             LoadError::Expired => SessionEvent::Expired { key },
@@ -301,175 +349,18 @@ impl SessionManager {
     }
 
     fn loaded_ref(&self) -> Option<SessionRef> {
-        match &self.state().current {
-            Current::Loaded { record, .. } => Some(record.session),
-            _ => None,
-        }
-    }
-
-    // What `web.session` has as member variables
-
-    /// The id of the session, `None` before it is loaded or created.
-    pub fn session_id(&self) -> Option<SessionId> {
-        match self.state().current {
-            Current::Loaded { id, .. } => Some(id),
-            _ => None,
-        }
-    }
-
-    /// The public reference of the session, `None` before it is loaded or created.
-    pub fn session_ref(&self) -> Option<SessionRef> {
-        self.loaded_ref()
-    }
-
-    /// How long a new session may live, unless it is created with a time of its own.
-    pub fn expire(&self) -> Duration {
-        self.settings().expire
-    }
-
-    /// When the session expires if it is not used again, `None` before it is loaded or created. Shows an
-    /// uncommitted [`set_expire`](Self::set_expire).
-    pub fn expire_time(&self) -> Option<SystemTime> {
-        let state = self.state();
-        match &state.current {
-            Current::Loaded { record, .. } => {
-                let mut record = record.clone();
-                state.change().apply_to_created(&mut record);
-                Some(record.expires.into())
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether this request created the session.
-    pub fn created(&self) -> bool {
-        self.state().created
-    }
-
-    /// Why the session was not loaded, `None` before that is known and if it was.
-    pub fn error(&self) -> Option<LoadError> {
-        self.state().error
-    }
-
-    /// The configuration of the cookie.
-    pub fn cookie(&self) -> &CookieConfig {
-        &self.settings().cookie
-    }
-
-    /// The seed of the session ids.
-    pub fn seed(&self) -> &Seed {
-        &self.settings().seed
-    }
-
-    /// How likely this request was to start a cleanup, from 0 to 1.
-    pub fn cleanup_probability(&self) -> f64 {
-        self.settings().cleanup_probability
-    }
-
-    // Cookies
-
-    /// The id in the session cookie of `headers`, if there is exactly one that is well-formed.
-    /// Whether a session has it is not looked up.
-    pub fn cookie_session_id(&self, headers: &HeaderMap) -> Option<SessionId> {
-        match *self.settings().presented(headers).ids {
-            [id] => Some(id),
-            _ => None,
-        }
-    }
-
-    /// The `Set-Cookie` pairs that the layer is going to send.
-    pub fn response_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        self.state().queue.waiting()
-    }
-
-    /// Takes the queued pairs over: the layer no longer sends them, whoever took them has to.
-    #[must_use = "what is taken is not sent by the layer"]
-    pub fn take_response_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        self.state().queue.take()
-    }
-
-    /// The pairs that were sent.
-    pub fn sent_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        self.state().queue.sent()
-    }
-
-    /// Appends the queued pairs to `headers`, beside what is there, and in place of what was taken or
-    /// sent before. The layer does so on each response; outside a request it is up to the caller.
-    pub fn send_cookie_headers(&self, headers: &mut HeaderMap) {
-        self.state().queue.send(headers);
-    }
-
-    /// Queues the cookie of the session again, with the configured max-age.
-    ///
-    /// # Errors
-    ///
-    /// [`SessionError::NotLoaded`] without a session, [`SessionError::ResponseStarted`] after the
-    /// response.
-    pub fn set_cookie(&self) -> Result<(), SessionError> {
-        let value = self.set_cookie_string(None)?;
-        self.queue(value)?;
-        if let Current::Loaded { visitors, .. } = &mut self.state().current {
-            // From here on, whoever had it before.
-            *visitors = true;
-        }
-        Ok(())
-    }
-
-    /// The `Set-Cookie` value for the session, with `max_age`, else the session's
-    /// [own](Self::set_cookie_lifetime) or the configured one.
-    ///
-    /// # Errors
-    ///
-    /// [`SessionError::NotLoaded`] without a session, [`SessionError::Rotated`] under an id that is
-    /// retired.
-    pub fn set_cookie_string(
-        &self,
-        max_age: impl Into<Option<MaxAge>>,
-    ) -> Result<HeaderValue, SessionError> {
-        let settings = self.settings();
-        match &self.state().current {
-            Current::Loaded { id, record, .. } if record.key != id.key() => {
-                Err(SessionError::Rotated)
-            }
-            Current::Loaded { id, record, .. } => {
-                Ok(settings.set_cookie(id, record, max_age.into(), settings.now()))
-            }
-            _ => Err(SessionError::NotLoaded),
-        }
-    }
-
-    /// Queues a cookie that makes the user agent forget the session's. The session itself stays:
-    /// see [`end`](Self::end).
-    ///
-    /// # Errors
-    ///
-    /// [`SessionError::ResponseStarted`] after the response, [`SessionError::Rotated`] when the presented id
-    /// is known to be retired.
-    pub fn delete_cookie(&self) -> Result<(), SessionError> {
-        self.queue(self.delete_cookie_string())
-    }
-
-    /// The `Set-Cookie` value that makes the user agent forget the session's cookie: the same name,
-    /// path, domain and flags, `Max-Age=0` and an `Expires` in the past.
-    pub fn delete_cookie_string(&self) -> HeaderValue {
-        self.settings().cookie.removal()
-    }
-
-    fn queue(&self, value: HeaderValue) -> Result<(), SessionError> {
-        self.check_names()?;
-        let mut state = self.state();
-        if state.phase == Phase::ResponseStarted {
-            return Err(SessionError::ResponseStarted);
-        }
-        if state.error == Some(LoadError::Rotated) {
-            // It would replace the cookie that the visitor has just been given.
-            return Err(SessionError::Rotated);
-        }
-        state.queue.push(value);
-        Ok(())
+        self.state().loaded_ref()
     }
 
     // For the layer
+
+    /// Whether the request has not used its session and nobody is left who could: quicker than
+    /// [`close`](Self::close), which is right without it.
+    pub(crate) fn is_untouched(&mut self) -> bool {
+        Arc::get_mut(&mut self.request).is_some_and(|request| {
+            !*request.consulted.get_mut() && request.state.get_mut().is_untouched()
+        })
+    }
 
     /// Whether there are changes that a commit would make last.
     pub(crate) fn has_changes(&self) -> bool {
@@ -499,12 +390,15 @@ impl SessionManager {
         let outcome = match (commits, self.has_changes()) {
             (true, true) => self.commit_in_turn().await,
             (true, false) => {
-                self.touch().await;
+                Box::pin(self.touch()).await;
                 Ok(())
             }
             (false, _) => Ok(()),
         };
-        if let Err(error) = self.settle_rotation().await {
+        // Few requests get to it, so its future is in a box of its own: that of a plain commit is smaller.
+        if self.state().next_id.is_some()
+            && let Err(error) = Box::pin(self.settle_rotation()).await
+        {
             tracing::warn!(%error, "whether a session has a fresh id could not be learned");
         }
         if commits {
@@ -525,8 +419,12 @@ impl SessionManager {
         let mut state = self.state();
         state.phase = Phase::ResponseStarted;
         state.queue.send(headers);
-        let for_outer = self.request.outer.as_ref().and_then(|_| state.queue.last_sent().cloned());
-        Sent { cookie: state.queue.has_left(), consulted: state.consulted, for_outer }
+        let for_outer = self.request.outer.get().and_then(|_| state.queue.last_sent().cloned());
+        Sent {
+            cookie: state.queue.has_left(),
+            consulted: self.request.consulted.load(Ordering::Relaxed),
+            for_outer,
+        }
     }
 }
 

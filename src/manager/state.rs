@@ -3,12 +3,11 @@
 use super::application::Application;
 use crate::clock::Timestamp;
 use crate::cookie::Queue;
-use crate::cookie::header::Presented;
 use crate::driver::{
     ApplicationChanges, ApplicationName, Found, Items, SessionChange, SessionRecord,
 };
 use crate::error::LoadError;
-use crate::id::{SessionId, SessionKey};
+use crate::id::{KnownId, SessionRef};
 use crate::settings::Retired;
 
 #[derive(Debug)]
@@ -16,26 +15,24 @@ pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) current: Current,
     pub(super) error: Option<LoadError>,
-    /// Whether the answer to this request depends on its session.
-    pub(super) consulted: bool,
     pub(super) created: bool,
-    pub(super) cleanup_drawn: bool,
     pub(super) queue: Queue,
     /// Whether a commit is under way, with the changes that were sent.
     pub(super) committing: bool,
-    /// Changes of the session's record that a commit has taken and not confirmed.
-    sent: RecordChange,
+    /// Changes of the session's record that a commit has taken and not confirmed. Boxed, as few requests
+    /// have any.
+    sent: Option<Box<RecordChange>>,
     /// Changes of the session's record since.
-    change: RecordChange,
+    change: Option<Box<RecordChange>>,
     /// The id that a commit has asked for in place of the session's, until it is known whether the
     /// storage has it.
-    pub(super) next_id: Option<SessionId>,
+    pub(super) next_id: Option<KnownId>,
     /// Whether it is known what the visitor's cookie named. If that was nothing, the listener was told.
     pub(super) judged: bool,
     pub(super) applications: Vec<(ApplicationName, Application)>,
 }
 
-/// Changes of the session's record.
+/// Changes of the session's record, never none at all.
 #[derive(Debug, Default)]
 struct RecordChange {
     /// Whether it gets a fresh id.
@@ -44,10 +41,6 @@ struct RecordChange {
 }
 
 impl RecordChange {
-    fn is_empty(&self) -> bool {
-        !self.rotates && self.fields.is_empty()
-    }
-
     /// Adds changes that come after these.
     fn follow(&mut self, later: Self) {
         self.rotates |= later.rotates;
@@ -87,7 +80,7 @@ pub(super) enum Current {
     None,
     /// It was live when this request saw it, or created by it.
     Loaded {
-        id: SessionId,
+        id: KnownId,
         record: SessionRecord,
         /// Whether it is the visitor's: the one that the cookie names, or will.
         visitors: bool,
@@ -100,13 +93,11 @@ impl State {
             phase,
             current: Current::Unknown,
             error: None,
-            consulted: false,
             created: false,
-            cleanup_drawn: false,
             queue: Queue::default(),
             committing: false,
-            sent: RecordChange::default(),
-            change: RecordChange::default(),
+            sent: None,
+            change: None,
             next_id: None,
             judged: false,
             applications: Vec::new(),
@@ -131,32 +122,53 @@ impl State {
         !matches!(self.current, Current::Loaded { visitors: false, .. })
     }
 
+    /// Whether the session was not looked up and there is nothing to commit or to send.
+    pub(super) fn is_untouched(&self) -> bool {
+        matches!(self.current, Current::Unknown)
+            && self.queue.is_unused()
+            && self.next_id.is_none()
+            && !self.has_changes()
+    }
+
     pub(super) fn has_changes(&self) -> bool {
-        !self.sent.is_empty()
-            || !self.change.is_empty()
+        self.sent.is_some()
+            || self.change.is_some()
             || self.applications.iter().any(|(_, application)| application.is_changed())
     }
 
     /// The uncommitted changes of the session's record.
     pub(super) fn change(&self) -> SessionChange {
-        let mut change = self.sent.fields.clone();
-        change.follow(self.change.fields.clone());
-        change
+        let mut fields = SessionChange::default();
+        for change in [&self.sent, &self.change].into_iter().flatten() {
+            fields.follow(change.fields.clone());
+        }
+        fields
     }
 
     /// Changes the session's record with the next commit.
     pub(super) fn set_change(&mut self, change: SessionChange) {
-        self.change.fields.follow(change);
+        self.change.get_or_insert_default().fields.follow(change);
     }
 
     /// Gives the session a fresh id with the next commit.
     pub(super) fn rotate(&mut self) {
-        self.change.rotates = true;
+        self.change.get_or_insert_default().rotates = true;
     }
 
     /// Whether the next commit logs somebody in.
     pub(super) fn logs_in(&self) -> bool {
-        matches!(self.change().principal, Some(Some(_)))
+        let changes = [&self.change, &self.sent].into_iter().flatten();
+        changes
+            .map(|change| &change.fields.principal)
+            .find_map(Option::as_ref)
+            .is_some_and(Option::is_some)
+    }
+
+    pub(super) fn loaded_ref(&self) -> Option<SessionRef> {
+        match &self.current {
+            Current::Loaded { record, .. } => Some(record.session),
+            _ => None,
+        }
     }
 
     /// Whether nothing more can be learned of an application from the storage.
@@ -170,7 +182,7 @@ impl State {
 
     /// Drops the uncommitted changes. Those of a commit that is under way are out of reach.
     pub(super) fn roll_back(&mut self) {
-        self.change = RecordChange::default();
+        self.change = None;
         for (_, application) in &mut self.applications {
             application.roll_back();
         }
@@ -189,8 +201,8 @@ impl State {
     /// Drops the changes that a commit has taken.
     pub(super) fn drop_sent(&mut self) {
         // A rotation that may have been done is carried through, or the visitor would have the old id.
-        let rotates = self.next_id.is_some();
-        self.sent = RecordChange { rotates, ..RecordChange::default() };
+        let rotation = || Box::new(RecordChange { rotates: true, ..RecordChange::default() });
+        self.sent = self.next_id.is_some().then(rotation);
         for (_, application) in &mut self.applications {
             application.drop_sent();
         }
@@ -199,7 +211,7 @@ impl State {
     /// Takes the result of a lookup of the presented ids.
     pub(super) fn resolve(
         &mut self,
-        judged: Result<(SessionId, Found), LoadError>,
+        judged: Result<(KnownId, Found), LoadError>,
         application: Option<&ApplicationName>,
         visitors: bool,
     ) {
@@ -239,9 +251,12 @@ impl State {
     }
 
     /// Notes that a commit whose answer was lost has given the session the id that it asked for.
-    pub(super) fn has_rotated(&mut self, id: SessionId, record: SessionRecord, visitors: bool) {
+    pub(super) fn has_rotated(&mut self, id: KnownId, record: SessionRecord, visitors: bool) {
         self.current = Current::Loaded { id, record, visitors };
-        self.sent.rotates = false;
+        if let Some(sent) = &mut self.sent {
+            sent.rotates = false;
+        }
+        self.sent.take_if(|sent| sent.fields.is_empty());
         self.next_id = None;
     }
 
@@ -267,7 +282,7 @@ impl State {
 
     /// Notes that this request created a session. What its commit stored with it is added by
     /// [`committed`](Self::committed).
-    pub(super) fn created(&mut self, id: SessionId, record: SessionRecord) {
+    pub(super) fn created(&mut self, id: KnownId, record: SessionRecord) {
         self.current = Current::Loaded { id, record, visitors: true };
         self.created = true;
         self.judged = true;
@@ -280,19 +295,28 @@ impl State {
     /// [`committed`](Self::committed).
     pub(super) fn send(&mut self) -> Handover {
         self.committing = true;
-        self.sent.follow(std::mem::take(&mut self.change));
+        match (&mut self.sent, self.change.take()) {
+            (Some(sent), Some(change)) => sent.follow(*change),
+            (sent @ None, change) => *sent = change,
+            (Some(_), None) => {}
+        }
         let items = self
             .applications
             .iter_mut()
             .filter(|(_, application)| application.is_changed())
             .map(|(name, application)| application.send(name.clone()))
             .collect();
-        Handover { items, fields: self.sent.fields.clone(), rotates: self.sent.rotates }
+        let sent = self.sent.as_deref();
+        Handover {
+            items,
+            fields: sent.map(|sent| sent.fields.clone()).unwrap_or_default(),
+            rotates: sent.is_some_and(|sent| sent.rotates),
+        }
     }
 
     /// Notes that what [`send`](Self::send) handed over is stored.
     pub(super) fn committed(&mut self) {
-        self.sent = RecordChange::default();
+        self.sent = None;
         self.next_id = None;
         for (_, application) in &mut self.applications {
             application.committed();
@@ -302,35 +326,38 @@ impl State {
 
 /// Which of the presented ids is the session, given the records that the storage has for them.
 pub(super) fn judge(
-    presented: &Presented,
+    presented: &[KnownId],
     found: Vec<Found>,
     now: Timestamp,
     retired: Retired,
-) -> Result<(SessionId, Found), LoadError> {
-    let keys: Vec<(SessionKey, &SessionId)> =
-        presented.ids.iter().map(|id| (id.key(), id)).collect();
-    let mut live = Vec::new();
-    let (mut expired, mut rotated) = (false, false);
+) -> Result<(KnownId, Found), LoadError> {
+    let with_key = |key| presented.iter().find(|id| Some(id.key()) == key).copied();
+    let mut live = None;
+    let (mut several, mut expired, mut rotated) = (false, false, false);
     for found in found {
         let record = &found.session;
-        let current = keys.iter().find(|(key, _)| *key == record.key);
-        match (current, record.is_live(now)) {
-            (Some((_, id)), true) => live.push((**id, found)),
-            (Some(_), false) => expired = true,
-            (None, true) if retired.works(record) => {
-                let previous = record.previous_key;
-                let old = keys.iter().find(|(key, _)| Some(*key) == previous);
-                live.extend(old.map(|(_, id)| (**id, found)));
+        let id = match (with_key(Some(record.key)), record.is_live(now)) {
+            (Some(id), true) => Some(id),
+            (None, true) if retired.works(record) => with_key(record.previous_key),
+            (Some(_), false) => {
+                expired = true;
+                None
             }
-            (None, true) => rotated |= record.rotated.is_some_and(|at| at > retired.known_after),
-            (None, false) => {}
+            (None, true) => {
+                rotated |= record.rotated.is_some_and(|at| at > retired.known_after);
+                None
+            }
+            (None, false) => None,
+        };
+        if let Some(id) = id {
+            several |= live.replace((id, found)).is_some();
         }
     }
-    match (live.pop(), live.is_empty()) {
-        (Some(only), true) => Ok(only),
-        (Some(_), false) => Err(LoadError::Ambiguous),
-        (None, _) if rotated => Err(LoadError::Rotated),
-        (None, _) if expired => Err(LoadError::Expired),
-        (None, _) => Err(LoadError::NotFound),
+    match live {
+        Some(only) if !several => Ok(only),
+        Some(_) => Err(LoadError::Ambiguous),
+        None if rotated => Err(LoadError::Rotated),
+        None if expired => Err(LoadError::Expired),
+        None => Err(LoadError::NotFound),
     }
 }
