@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
+use super::lane::Unanswered;
+
 /// A driver could not answer.
 ///
 /// It holds what an operator needs (what kind, the storage's own code, where) and nothing of what
@@ -35,6 +38,20 @@ impl DriverError {
     /// The code that the storage gave, such as `5` for `SQLITE_BUSY`.
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
+    }
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
+impl DriverError {
+    /// Why a call has no answer that waited for its turn.
+    pub(super) fn unanswered(why: Unanswered, timed_out: impl FnOnce() -> Self) -> Self {
+        match why {
+            Unanswered::NotBegun | Unanswered::Running => timed_out(),
+            Unanswered::NoRuntime => Self::new(DriverErrorKind::Other, "there is no tokio runtime"),
+            Unanswered::Stopped => {
+                Self::new(DriverErrorKind::Other, "the task of the call was stopped")
+            }
+        }
     }
 }
 

@@ -25,6 +25,8 @@ mod connect;
 mod error;
 mod future;
 mod items;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
+mod lane;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
 mod name;

@@ -1,7 +1,7 @@
-//! The queue of an SQL database's writes, on a runtime of tokio that goes one step at a time.
+//! The lane of an SQL database's writes, on a runtime of tokio that goes one step at a time.
 
-#[path = "../../src/driver/sql/queue.rs"]
-mod queue;
+#[path = "../../src/driver/lane.rs"]
+mod lane;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,25 +12,47 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::rig::{both, choose, explore, give_up_after};
-use queue::{Queue, Unanswered};
+use lane::{AtDeadline, Lane, Place, Reply, Run, Unanswered, Work};
 
-type Log = Arc<Mutex<Vec<u32>>>;
+/// The numbers of the calls, when they begin and when they end.
+#[derive(Default)]
+struct Log(Mutex<Vec<u32>>);
 
-/// A call that notes its number when it begins and when it ends.
-async fn noting(log: Log, number: u32) -> u32 {
-    log.lock().unwrap().push(number);
-    yield_now().await;
-    log.lock().unwrap().push(number);
-    number
+/// A call with a number. Odd ones go together.
+struct Numbered(u32, Reply<u32>);
+
+impl Work for Numbered {
+    type Group = Option<u32>;
+
+    fn is_given_up(&self) -> bool {
+        self.1.is_closed()
+    }
+
+    fn place(&self, first: &mut Option<u32>) -> Place {
+        match *first {
+            None => *first = Some(self.0),
+            Some(first) if first % 2 == 1 && self.0 % 2 == 1 => {}
+            Some(_) => return Place::Ends,
+        }
+        Place::Joins
+    }
 }
 
-fn begun(log: &Log, number: u32) -> bool {
-    log.lock().unwrap().contains(&number)
+impl Run<Numbered> for Log {
+    async fn run(self: Arc<Self>, batch: Vec<Numbered>) {
+        let numbers: Vec<_> = batch.iter().map(|call| call.0).collect();
+        self.0.lock().unwrap().extend(&numbers);
+        yield_now().await;
+        self.0.lock().unwrap().extend(&numbers);
+        for Numbered(number, reply) in batch {
+            let _ = reply.send(number);
+        }
+    }
 }
 
 // P2, D6
 #[test]
-fn writes_run_whole_and_one_after_another_whoever_gives_up() {
+fn writes_run_whole_and_one_batch_after_another_whoever_gives_up() {
     explore(|| async {
         let runtime = Builder::new_current_thread()
             .enable_time()
@@ -53,28 +75,41 @@ fn writes_run_whole_and_one_after_another_whoever_gives_up() {
             }
         });
 
-        let (queue, log) = (Arc::new(Queue::default()), Log::default());
-        let run = |number, deadline| queue.clone().run(deadline, noting(log.clone(), number));
+        let (lane, log) = (Arc::new(Lane::new(1)), Arc::new(Log::default()));
+        let run = |number, deadline| {
+            let (lane, log) = (lane.clone(), log.clone());
+            async move {
+                let work = |reply| Numbered(number, reply);
+                lane.call(&log, deadline, AtDeadline::Wait, work).await
+            }
+        };
+        let begun = |number| log.0.lock().unwrap().contains(&number);
         let stays = both(run(1, soon), run(2, soon));
         let is_late = run(3, Instant::now());
-        let gives_up = give_up_after(choose(3), run(4, soon));
+        let gives_up = give_up_after(choose(3), run(5, soon));
         let (stay, (late, given_up)) = both(stays, both(is_late, gives_up)).await;
         assert_eq!(stay, (Ok(1), Ok(2)));
         match late {
             Ok(number) => assert_eq!(number, 3),
-            Err(error) => assert_eq!((error, begun(&log, 3)), (Unanswered::TimedOut, false)),
+            Err(error) => assert_eq!((error, begun(3)), (Unanswered::NotBegun, false)),
         }
-        assert!(given_up.is_none_or(|answer| answer == Ok(4)));
-        // After all of them, and in a queue that was empty perhaps.
-        assert_eq!(run(5, soon).await, Ok(5));
+        assert!(given_up.is_none_or(|answer| answer == Ok(5)));
+        // After all of them, and in a lane that was empty perhaps.
+        assert_eq!(run(7, soon).await, Ok(7));
 
-        let log = log.lock().unwrap();
-        let (pairs, rest) = log.as_chunks::<2>();
-        assert!(pairs.iter().all(|[begins, ends]| begins == ends) && rest.is_empty(), "{log:?}");
-        let mut numbers: Vec<_> = pairs.iter().map(|[number, _]| *number).collect();
+        let log = log.0.lock().unwrap().clone();
+        let mut rest = log.as_slice();
+        while let Some(first) = rest.first() {
+            // A batch ends with what it began with, before another begins.
+            let length = rest.iter().skip(1).position(|number| number == first).unwrap() + 1;
+            let (batch, others) = rest.split_at(2 * length);
+            assert_eq!(batch[..length], batch[length..], "{log:?}");
+            rest = others;
+        }
+        let mut numbers = log.clone();
         numbers.sort_unstable();
         numbers.dedup();
-        assert_eq!(numbers.len(), pairs.len(), "a call has run twice: {log:?}");
+        assert_eq!(numbers.len() * 2, log.len(), "a call has run twice: {log:?}");
         over.store(true, Ordering::SeqCst);
         steps.join().unwrap();
         drop(entered);

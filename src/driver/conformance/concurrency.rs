@@ -17,6 +17,8 @@ list_cases! {
     "S5" no_write_is_kept_after_a_simultaneous_logout,
     "D1" of_simultaneous_creations_with_one_key_one_is_done,
     "S6" readers_see_a_commit_whole_or_not_at_all,
+    "P2" calls_at_once_have_an_outcome_each,
+    "P2" calls_that_are_dropped_take_no_others_with_them,
 }
 
 async fn writes_to_different_keys_from_the_same_state_are_both_kept(driver: &dyn Driver) {
@@ -156,5 +158,81 @@ async fn readers_see_a_commit_whole_or_not_at_all(driver: &dyn Driver) {
             assert_eq!(items.get("a"), items.get("b"), "half of a commit was seen");
         }
         assert!(matches!(writer.await.unwrap().unwrap(), CommitOutcome::Done(_)));
+    }
+}
+
+/// How many sessions are written to at once.
+const MANY: usize = 30;
+
+/// The length of a value that is too long, in bytes.
+const LONG: usize = 1_000;
+
+async fn calls_at_once_have_an_outcome_each(driver: &dyn Driver) {
+    let mut records = Vec::new();
+    for _ in 0..MANY {
+        records.push(create_with(driver, &[("a", Some("1"))]).await);
+    }
+    let gone: Vec<_> = records.iter().skip(1).step_by(5).collect();
+    destroy(driver, gone.iter().map(|record| Locator::Ref(record.session)).collect()).await;
+    let write = |(n, record): (usize, &SessionRecord)| {
+        let mut write = write(record, &[("a", Some("2")), ("b", Some("2"))]);
+        match n % 5 {
+            // Too long, and an id that another session has.
+            2 => write.changes = vec![changes(&[("c", Some(&"1".repeat(LONG)))])],
+            3 => write.session.key = records.first().map(|first| first.key),
+            _ => {}
+        }
+        write.limits.value_bytes = LONG - 1;
+        driver.commit(write)
+    };
+    let tasks: Vec<_> = records.iter().enumerate().map(write).map(tokio::spawn).collect();
+    for (n, (task, record)) in tasks.into_iter().zip(&records).enumerate() {
+        let outcome = task.await.unwrap();
+        let (expected, items): (_, &[_]) = match n % 5 {
+            1 => (CommitOutcome::Gone, &[]),
+            2 => {
+                assert!(outcome.is_err(), "{n}: {outcome:?}");
+                assert_eq!(shop_items(driver, record).await, pairs(&[("a", "1")]), "{n}");
+                continue;
+            }
+            3 => (CommitOutcome::Collision, &[("a", "1")]),
+            _ => (CommitOutcome::Done(record.clone()), &[("a", "2"), ("b", "2")]),
+        };
+        assert_eq!(outcome.unwrap(), expected, "{n}");
+        if n % 5 != 1 {
+            assert_eq!(shop_items(driver, record).await, pairs(items), "{n}");
+        }
+    }
+    let found =
+        records.iter().map(|record| driver.load(load_of(vec![Locator::Key(record.key)], None)));
+    for (n, found) in at_once(found.collect()).await.into_iter().enumerate() {
+        let expected = (n % 5 != 1).then(|| records[n].clone());
+        assert_eq!(found.into_iter().map(|found| found.session).next(), expected, "{n}");
+    }
+}
+
+async fn calls_that_are_dropped_take_no_others_with_them(driver: &dyn Driver) {
+    let mut records = Vec::new();
+    for _ in 0..MANY {
+        records.push(create(driver).await);
+    }
+    for polls in 0..10 {
+        let value = polls.to_string();
+        let write = |record| driver.commit(write(record, &[("a", Some(value.as_str()))]));
+        let tasks: Vec<_> = records.iter().map(write).map(tokio::spawn).collect();
+        for _ in 0..polls {
+            tokio::task::yield_now().await;
+        }
+        for (n, task) in tasks.into_iter().enumerate() {
+            match n % 3 {
+                0 => task.abort(),
+                _ => {
+                    let record = &records[n];
+                    let outcome = task.await.unwrap().unwrap();
+                    assert_eq!(outcome, CommitOutcome::Done(record.clone()));
+                    assert_eq!(shop_items(driver, record).await, pairs(&[("a", &value)]));
+                }
+            }
+        }
     }
 }

@@ -37,3 +37,12 @@ pub(super) enum Outcome<T> {
     /// It is rolled back: nothing is stored.
     Undo(T),
 }
+
+impl<T> Outcome<T> {
+    pub(super) fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Keep(answer) => Outcome::Keep(f(answer)),
+            Self::Undo(answer) => Outcome::Undo(f(answer)),
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use uuid::Uuid;
 
+use super::many::{Argument, Many, one_by_one};
 use super::{Failure, Statement};
 use crate::driver::ApplicationName;
 use crate::id::{SessionKey, SessionRef};
@@ -67,6 +68,57 @@ pub(super) trait Connection: Send {
         row: impl FnMut(&Self::Row) -> Result<(), Failure> + Send,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// [`execute`](Self::execute) for many rows.
+    fn execute_many(
+        &mut self,
+        many: &Many,
+        arguments: &[Argument<'_>],
+    ) -> impl Future<Output = Result<u64, Failure>> + Send {
+        async move {
+            let (statement, rows) = many.fitting(arguments)?;
+            self.execute(statement, &one_by_one(arguments, rows)).await
+        }
+    }
+
+    /// [`fetch`](Self::fetch) for many rows.
+    fn fetch_many(
+        &mut self,
+        many: &Many,
+        arguments: &[Argument<'_>],
+        mut row: impl FnMut(&dyn Row) -> Result<(), Failure> + Send,
+    ) -> impl Future<Output = Result<(), Failure>> + Send {
+        async move {
+            let (statement, rows) = many.fitting(arguments)?;
+            let values = one_by_one(arguments, rows);
+            self.fetch(statement, &values, |answer| Self::unpack(answer, &mut row)).await
+        }
+    }
+
+    /// Whether a statement about many rows answers none.
+    fn finds_none(
+        &mut self,
+        many: &Many,
+        arguments: &[Argument<'_>],
+    ) -> impl Future<Output = Result<bool, Failure>> + Send {
+        async move {
+            let mut none = true;
+            self.fetch_many(many, arguments, |_| {
+                none = false;
+                Ok(())
+            })
+            .await?;
+            Ok(none)
+        }
+    }
+
+    /// Hands over what a row of an answer about many rows consists of.
+    fn unpack(
+        answer: &Self::Row,
+        row: &mut dyn FnMut(&dyn Row) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        row(answer)
+    }
+
     /// Runs statements without values in one round trip, unprepared.
     fn script(
         &mut self,
@@ -119,15 +171,22 @@ pub(super) trait Row {
     fn integer(&self, at: usize) -> Result<Option<i64>, Failure>;
     fn text(&self, at: usize) -> Result<Option<&str>, Failure>;
 
+    fn key(&self, at: usize) -> Result<Option<SessionKey>, Failure> {
+        let key = |bytes| <[u8; 32]>::try_from(bytes).map(SessionKey::from_bytes);
+        let wrong = |_| Failure::corrupt("a session's key has not 32 bytes");
+        self.bytes(at)?.map(key).transpose().map_err(wrong)
+    }
+
     /// A number that is never null.
     fn number(&self, at: usize) -> Result<i64, Failure> {
         self.integer(at)?.ok_or(Failure::corrupt("a number is missing"))
     }
 }
 
-/// Implements [`Connection`] and [`Row`] by those of sqlx.
+/// Implements [`Connection`] and [`Row`] by those of sqlx; with the word `arrays` for a database that takes
+/// many rows as such, with a function where it answers many rows as one.
 macro_rules! connection_of_sqlx {
-    ($connection:ty, $row:ty) => {
+    ($connection:ty, $row:ty $(, $arrays:ident)? $(; $unpack:path)?) => {
         impl $crate::driver::sql::Connection for $connection {
             type Row = $row;
 
@@ -140,6 +199,19 @@ macro_rules! connection_of_sqlx {
                 Ok(query.execute(&mut *self).await?.rows_affected())
             }
 
+            $($crate::driver::sql::connection::with_arrays!($arrays);)?
+
+            $(
+                fn unpack(
+                    answer: &$row,
+                    row: &mut dyn FnMut(
+                        &dyn $crate::driver::sql::Row,
+                    ) -> Result<(), $crate::driver::sql::Failure>,
+                ) -> Result<(), $crate::driver::sql::Failure> {
+                    $unpack($crate::driver::sql::Row::text(answer, 0)?, row)
+                }
+            )?
+
             async fn fetch(
                 &mut self,
                 statement: &$crate::driver::sql::Statement,
@@ -147,11 +219,7 @@ macro_rules! connection_of_sqlx {
                 mut row: impl FnMut(&$row) -> Result<(), $crate::driver::sql::Failure> + Send,
             ) -> Result<(), $crate::driver::sql::Failure> {
                 let query = $crate::driver::sql::connection::bind!(statement, values);
-                let mut rows = query.fetch(&mut *self);
-                while let Some(next) = futures_util::TryStreamExt::try_next(&mut rows).await? {
-                    row(&next)?;
-                }
-                Ok(())
+                $crate::driver::sql::connection::hand_over!(query.fetch(&mut *self), row)
             }
 
             async fn script(
@@ -186,15 +254,88 @@ macro_rules! bind {
     ($statement:ident, $values:ident) => {{
         let mut query = sqlx::query($statement);
         for value in $values {
-            query = match *value {
-                $crate::driver::sql::Value::Uid(uid) => query.bind(uid),
-                $crate::driver::sql::Value::Bytes(bytes) => query.bind(bytes),
-                $crate::driver::sql::Value::Integer(number) => query.bind(number),
-                $crate::driver::sql::Value::Text(text) => query.bind(text),
-            };
+            query = $crate::driver::sql::connection::bind_value!(query, value);
         }
         query
     }};
 }
 
-pub(super) use {bind, connection_of_sqlx};
+macro_rules! bind_value {
+    ($query:ident, $value:ident) => {
+        match *$value {
+            $crate::driver::sql::Value::Uid(uid) => $query.bind(uid),
+            $crate::driver::sql::Value::Bytes(bytes) => $query.bind(bytes),
+            $crate::driver::sql::Value::Integer(number) => $query.bind(number),
+            $crate::driver::sql::Value::Text(text) => $query.bind(text),
+        }
+    };
+}
+
+macro_rules! hand_over {
+    ($rows:expr, $row:ident) => {{
+        let mut rows = $rows;
+        while let Some(next) = futures_util::TryStreamExt::try_next(&mut rows).await? {
+            $row(&next)?;
+        }
+        Ok(())
+    }};
+}
+
+#[cfg(feature = "postgres")]
+macro_rules! with_arrays {
+    (arrays) => {
+        async fn execute_many(
+            &mut self,
+            many: &$crate::driver::sql::Many,
+            arguments: &[$crate::driver::sql::Argument<'_>],
+        ) -> Result<u64, $crate::driver::sql::Failure> {
+            let query = $crate::driver::sql::connection::bind_arrays!(many, arguments);
+            Ok(query.execute(&mut *self).await?.rows_affected())
+        }
+
+        async fn fetch_many(
+            &mut self,
+            many: &$crate::driver::sql::Many,
+            arguments: &[$crate::driver::sql::Argument<'_>],
+            mut row: impl FnMut(
+                &dyn $crate::driver::sql::Row,
+            ) -> Result<(), $crate::driver::sql::Failure>
+            + Send,
+        ) -> Result<(), $crate::driver::sql::Failure> {
+            let query = $crate::driver::sql::connection::bind_arrays!(many, arguments);
+            $crate::driver::sql::connection::hand_over!(query.fetch(&mut *self), row)
+        }
+    };
+}
+
+#[cfg(feature = "postgres")]
+macro_rules! bind_arrays {
+    ($many:ident, $arguments:ident) => {{
+        use $crate::driver::sql::{Argument, List};
+        let (statement, _) = $many.fitting($arguments)?;
+        let mut query = sqlx::query(statement);
+        for argument in $arguments {
+            let lists = match argument {
+                Argument::One(value) => {
+                    query = $crate::driver::sql::connection::bind_value!(query, value);
+                    continue;
+                }
+                Argument::In(list) => std::slice::from_ref(*list),
+                Argument::Rows(columns) => columns,
+            };
+            for list in lists {
+                query = match list {
+                    List::Uids(list) => query.bind(list.as_slice()),
+                    List::Bytes(list) => query.bind(list.as_slice()),
+                    List::Integers(list) => query.bind(list.as_slice()),
+                    List::Texts(list) => query.bind(list.as_slice()),
+                };
+            }
+        }
+        query
+    }};
+}
+
+pub(super) use {bind, bind_value, connection_of_sqlx, hand_over};
+#[cfg(feature = "postgres")]
+pub(super) use {bind_arrays, with_arrays};

@@ -1,7 +1,7 @@
 //! The methods of a driver, which its storage runs as calls.
 
 /// Implements [`Driver`](crate::Driver) for a driver whose first field has the methods `read` and
-/// `write`.
+/// `write`, and those of `Together`.
 macro_rules! sql_driver {
     ($driver:ty) => {
         impl $crate::driver::Driver for $driver {
@@ -9,6 +9,9 @@ macro_rules! sql_driver {
                 &self,
                 load: $crate::driver::Load,
             ) -> $crate::driver::DriverFuture<Vec<$crate::driver::Found>> {
+                if $crate::driver::sql::may_share(&load) {
+                    return $crate::driver::sql::Together::load_together(self.0.clone(), load);
+                }
                 self.0.read(load)
             }
 
@@ -16,21 +19,37 @@ macro_rules! sql_driver {
                 &self,
                 create: $crate::driver::Create,
             ) -> $crate::driver::DriverFuture<$crate::driver::CreateOutcome> {
-                self.0.write(create)
+                use $crate::driver::sql::{Answer, Call, Together};
+                // What is created now is there at any time that matters.
+                let now = create.session.created;
+                let target = $crate::driver::Target::New(create.session);
+                let call = Call::Commit(Box::new($crate::driver::Commit::new(target, now)));
+                Together::write_together(self.0.clone(), call, Answer::into_create)
             }
 
             fn commit(
                 &self,
                 commit: $crate::driver::Commit,
             ) -> $crate::driver::DriverFuture<$crate::driver::CommitOutcome> {
-                self.0.write(commit)
+                use $crate::driver::sql::{Answer, Call, Together};
+                // Logins of a limited number wait for each other.
+                if commit.capped().is_some() {
+                    return self.0.write(commit);
+                }
+                Together::write_together(
+                    self.0.clone(),
+                    Call::Commit(Box::new(commit)),
+                    Answer::into_commit,
+                )
             }
 
             fn replace_item(
                 &self,
                 replace: $crate::driver::ReplaceItem,
             ) -> $crate::driver::DriverFuture<$crate::driver::ReplaceOutcome> {
-                self.0.write(replace)
+                use $crate::driver::sql::{Answer, Call, Together};
+                let call = Call::Replace(Box::new(replace));
+                Together::write_together(self.0.clone(), call, Answer::into_replace)
             }
 
             fn destroy(

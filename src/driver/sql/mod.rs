@@ -2,7 +2,8 @@
 //!
 //! - `statements`, `structures`, `read`, `write`, `environment`: the calls, and their SQL;
 //! - `connection`, `call`: what a call needs of a database;
-//! - `statement`, `rows`, `error`: texts, columns and errors;
+//! - `together`: calls that wait at the same moment, and share a statement or a transaction;
+//! - `statement`, `many`, `rows`, `error`: texts, columns and errors;
 //! - `server`: connections to a server, and the bounds of a call's time;
 //! - `driver`: the methods of [`Driver`](crate::Driver), the same for all.
 //!
@@ -15,12 +16,11 @@ mod connection;
 mod driver;
 mod environment;
 mod error;
+mod many;
 #[cfg(feature = "mysql")]
 pub(super) mod mysql;
 #[cfg(feature = "postgres")]
 pub(super) mod postgres;
-#[cfg(feature = "sqlite")]
-mod queue;
 mod read;
 mod rows;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -30,21 +30,33 @@ pub(super) mod sqlite;
 mod statement;
 mod statements;
 mod structures;
+mod together;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod url;
 mod write;
 
+use super::lane::{AtDeadline, Lane, Run, Unanswered};
+#[cfg(feature = "sqlite")]
+use super::lane::{Place, Reply, Work};
 use super::name::EnvironmentName;
 use call::{Outcome, Read, Write};
 use connection::{Connection, Row, Value, connection_of_sqlx};
 use driver::sql_driver;
 use environment::{ChangeEnvironment, Column, INSERT_VERSION, Kind, Structure};
 use error::{Failure, Report};
-#[cfg(feature = "sqlite")]
-use queue::{Queue, Unanswered};
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+use many::KEPT_PREPARED;
+#[cfg(feature = "postgres")]
+use many::{Argument, List};
+use many::{Lists, Many};
 use read::ReadEnvironment;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use server::{DEFAULT_CALL_TIMEOUT, Server, Settings, Source, Storage};
 use statement::{Dialect, Statement, Template};
 use statements::{EnvironmentStatements, OwnWords, Statements};
 use structures::{Type, Types};
+#[cfg(feature = "sqlite")]
+use together::WriteGroup;
+use together::{
+    Answer, Call, Loading, Together, Writing, load as load_shared, may_share, write as write_shared,
+};

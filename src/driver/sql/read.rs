@@ -40,7 +40,7 @@ impl Read for Load {
                 }
             };
             match found.get_mut(at) {
-                Some(loading) => loading.take(row, &self.limits),
+                Some(loading) => loading.take(row, &self.limits).map(drop),
                 None => Ok(()),
             }
         })

@@ -15,16 +15,16 @@ pub(super) const NAMED_AT_ONCE: usize = 4;
 const ITEM: usize = 11;
 
 /// Reads the columns of a record.
-pub(super) fn record(row: &impl Row) -> Result<SessionRecord, Failure> {
+pub(super) fn record(row: &(impl Row + ?Sized)) -> Result<SessionRecord, Failure> {
     let time = |at| row.number(at).map(Timestamp::from_millis);
     let text = |at| Ok::<_, Failure>(row.text(at)?.map(str::to_owned));
     let mut record = SessionRecord::new(
         session(row)?,
-        key(row.bytes(1)?.ok_or(Failure::corrupt("a session has no key"))?)?,
+        row.key(1)?.ok_or(Failure::corrupt("a session has no key"))?,
         time(6)?,
         time(5)?,
     );
-    record.previous_key = row.bytes(2)?.map(key).transpose()?;
+    record.previous_key = row.key(2)?;
     record.rotated = row.integer(3)?.map(Timestamp::from_millis);
     record.expires = time(4)?;
     record.last_used = time(7)?;
@@ -35,14 +35,8 @@ pub(super) fn record(row: &impl Row) -> Result<SessionRecord, Failure> {
 }
 
 /// Reads the reference of a session, which is the first column.
-pub(super) fn session(row: &impl Row) -> Result<SessionRef, Failure> {
+pub(super) fn session(row: &(impl Row + ?Sized)) -> Result<SessionRef, Failure> {
     Ok(SessionRef::from_uuid(row.uid(0)?))
-}
-
-fn key(bytes: &[u8]) -> Result<SessionKey, Failure> {
-    <[u8; 32]>::try_from(bytes)
-        .map(SessionKey::from_bytes)
-        .map_err(|_| Failure::corrupt("a session's key has not 32 bytes"))
 }
 
 /// The columns of a record to bind, in the order in which they are read.
@@ -75,10 +69,14 @@ impl Loading {
         Self { record, items: Items::new(), bytes: 0 }
     }
 
-    /// Takes the item that stands behind the record, if there is one.
-    pub(super) fn take(&mut self, row: &impl Row, limits: &Limits) -> Result<(), Failure> {
+    /// Takes the item that stands behind the record, if there is one, and answers how many bytes it has.
+    pub(super) fn take(
+        &mut self,
+        row: &(impl Row + ?Sized),
+        limits: &Limits,
+    ) -> Result<usize, Failure> {
         let Some(key) = row.bytes(ITEM)? else {
-            return Ok(());
+            return Ok(0);
         };
         let length = size(row.number(ITEM + 1)?);
         // The longest item is looked at on its own, the others together.
@@ -86,11 +84,12 @@ impl Loading {
         if self.items.len() >= limits.items {
             limits.check(iter::repeat_n((0, 0), self.items.len() + 1))?;
         }
-        self.bytes = self.bytes.saturating_add(key.len()).saturating_add(length);
+        let bytes = key.len().saturating_add(length);
+        self.bytes = self.bytes.saturating_add(bytes);
         let key = str::from_utf8(key).map_err(|_| Failure::corrupt("a key is not UTF-8"))?;
         let text = row.text(ITEM + 2)?.ok_or(Failure::corrupt("an item has no value"))?;
         self.items.insert(key.into(), Arc::from(text));
-        Ok(())
+        Ok(bytes)
     }
 
     pub(super) fn finish(self) -> (SessionRecord, Items) {
@@ -116,15 +115,4 @@ pub(super) fn named(
         _ => Value::Uid(None),
     });
     (keys, references)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_length_of_a_key_is_checked() {
-        assert!(key(&[0; 31]).is_err());
-        assert!(key(&[0; 32]).is_ok());
-    }
 }

@@ -14,8 +14,11 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::url::{Scheme, at_least_one, try_connect, try_pool};
-use super::{Connection, EnvironmentName, Failure, Outcome, Read, Report, Statements, Write};
-use crate::driver::{DriverError, DriverErrorKind, DriverFuture};
+use super::{
+    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Outcome, Read,
+    Report, Run, Statements, Together, Write, Writing, load_shared, write_shared,
+};
+use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Found, Load};
 
 /// How long a call may take, unless told otherwise.
 pub(super) const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,7 +119,8 @@ impl<S: Server> Settings<S> {
 
     fn storage_in(&self, pool: Pool<S::Database>, statements: Statements) -> Storage<S> {
         let place = S::place(&pool.connect_options());
-        Storage { place, statements, call_timeout: self.call_timeout, pool }
+        let (loads, writes) = (Arc::new(Lane::new(1)), Arc::new(Lane::new(1)));
+        Storage { place, statements, call_timeout: self.call_timeout, pool, loads, writes }
     }
 }
 
@@ -150,6 +154,8 @@ pub(super) struct Storage<S: Server> {
     /// How long a call may take, from asking for a connection to the last answer.
     call_timeout: Duration,
     pub(super) pool: Pool<S::Database>,
+    loads: Arc<Lane<Loading>>,
+    writes: Arc<Lane<Writing>>,
 }
 
 impl<S: Server> Storage<S> {
@@ -168,7 +174,8 @@ impl<S: Server> Storage<S> {
     pub(super) fn write<W: Write>(self: &Arc<Self>, call: W) -> DriverFuture<W::Answer> {
         let storage = self.clone();
         self.run(move |caller, deadline| async move {
-            storage.repeat(|| storage.writing(&call, &caller, deadline)).await
+            let is_given_up = || caller.strong_count() == 0;
+            storage.repeat(|| storage.writing(&call, &is_given_up, deadline)).await
         })
     }
 
@@ -195,16 +202,24 @@ impl<S: Server> Storage<S> {
             let task = Handle::try_current().map_err(no_runtime)?.spawn(bounded);
             match task.await.map_err(stopped)? {
                 Ok(answer) => answer.map_err(|failure| storage.error(failure)),
-                Err(_) => Err(DriverError::new(
-                    DriverErrorKind::Timeout,
-                    format!("{}: no answer within {:?}", storage.place, storage.call_timeout),
-                )),
+                Err(_) => Err(storage.timed_out()),
             }
         })
     }
 
     /// Runs an attempt until it is answered or fails for good; the deadline ends it at the latest.
     async fn repeat<T, F>(&self, attempt: impl Fn() -> F + Send + Sync) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        self.repeat_while(Self::is_worth_another, attempt).await
+    }
+
+    async fn repeat_while<T, F>(
+        &self,
+        is_worth_another: fn(&Failure) -> bool,
+        attempt: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>> + Send,
     {
@@ -216,7 +231,7 @@ impl<S: Server> Storage<S> {
             .build();
         loop {
             match attempt().await {
-                Err(failure) if Self::is_worth_another(&failure) => {
+                Err(failure) if is_worth_another(&failure) => {
                     sleep(pauses.next().unwrap_or_default()).await;
                 }
                 answer => return answer,
@@ -228,10 +243,13 @@ impl<S: Server> Storage<S> {
     /// worth one: what became of the commit is not known.
     fn is_worth_another(failure: &Failure) -> bool {
         match failure {
-            Failure::NotBegun(error) => Self::is_lost(error),
             Failure::Sqlx(sqlx::Error::Database(error)) => S::is_conflict(&**error),
-            Failure::Sqlx(_) | Failure::Driver(_) => false,
+            failure => Self::was_not_begun(failure),
         }
+    }
+
+    fn was_not_begun(failure: &Failure) -> bool {
+        matches!(failure, Failure::NotBegun(error) if Self::is_lost(error))
     }
 
     fn is_lost(error: &sqlx::Error) -> bool {
@@ -259,11 +277,11 @@ impl<S: Server> Storage<S> {
     async fn writing<W: Write>(
         &self,
         call: &W,
-        caller: &Weak<()>,
+        is_given_up: &(impl Fn() -> bool + Sync),
         deadline: Instant,
     ) -> Result<W::Answer, Failure> {
         let mut lease = self.lease(deadline).await?;
-        if caller.strong_count() == 0 {
+        if is_given_up() {
             lease.sound = true;
             return Err(Failure::given_up());
         }
@@ -271,7 +289,7 @@ impl<S: Server> Storage<S> {
         db.script(&sql.begin).await.map_err(Failure::NotBegun)?;
         let answer = match call.run(db, sql).await {
             // Whoever gave up sees the state from before: a later call may have been made since.
-            Ok(Outcome::Keep(_)) if caller.strong_count() == 0 => Err(Failure::given_up()),
+            Ok(Outcome::Keep(_)) if is_given_up() => Err(Failure::given_up()),
             Ok(Outcome::Keep(answer)) => {
                 db.script(&sql.commit).await?;
                 lease.sound = true;
@@ -286,6 +304,96 @@ impl<S: Server> Storage<S> {
         answer
     }
 
+    /// Loads in one statement. `None` for one that has to be run alone.
+    async fn loading(
+        &self,
+        loads: &[&Load],
+        deadline: Instant,
+    ) -> Result<Vec<Option<Vec<Found>>>, Failure> {
+        let mut lease = self.lease(deadline).await?;
+        match load_shared(&mut *lease.connection, &self.statements, loads).await {
+            Err(Failure::Sqlx(error)) if Self::is_lost(&error) => Err(Failure::NotBegun(error)),
+            Err(failure) => Err(failure),
+            Ok(found) => {
+                lease.sound = true;
+                Ok(found)
+            }
+        }
+    }
+
+    /// Writes in one transaction, which is rolled back if a caller has given up by its end. `None` for a call
+    /// that has to be run alone, and no answer at all if all have to.
+    async fn writing_together(
+        &self,
+        calls: &[&Call],
+        is_given_up: impl Fn() -> bool + Send + Sync,
+        deadline: Instant,
+    ) -> Result<Vec<Option<Answer>>, Failure> {
+        let mut lease = self.lease(deadline).await?;
+        let (db, sql) = (&mut *lease.connection, &self.statements);
+        db.script(&sql.begin).await.map_err(Failure::NotBegun)?;
+        match write_shared(db, sql, calls).await {
+            Ok(Some(answers)) if !is_given_up() => {
+                db.script(&sql.commit).await?;
+                lease.sound = true;
+                Ok(answers)
+            }
+            Ok(_) | Err(Failure::Driver(_)) => {
+                db.script(&sql.rollback).await?;
+                lease.sound = true;
+                Ok(Vec::new())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether the server has refused what calls asked for together, so that each may be tried alone.
+    fn is_refused(failure: &Failure) -> bool {
+        use DriverErrorKind::{Timeout, Unavailable};
+        match failure {
+            Failure::Driver(_) => true,
+            Failure::Sqlx(sqlx::Error::Database(error)) => {
+                S::is_conflict(&**error)
+                    || !matches!(S::report(&**error).kind, Timeout | Unavailable)
+            }
+            Failure::Sqlx(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => true,
+            Failure::Sqlx(_) | Failure::NotBegun(_) => false,
+        }
+    }
+
+    /// Runs a load by itself.
+    fn load_alone(self: &Arc<Self>, loading: Loading) {
+        let Loading { call: load, deadline, reply } = loading;
+        let storage = self.clone();
+        tokio::spawn(async move {
+            let found = storage.repeat(|| storage.reading(&load, deadline));
+            let found = timeout_at(deadline, found).await;
+            let _ = reply.send(storage.in_time(found));
+        });
+    }
+
+    /// Runs a write by itself.
+    fn write_alone(self: &Arc<Self>, writing: Writing) {
+        let Writing { call, deadline, reply } = writing;
+        let storage = self.clone();
+        tokio::spawn(async move {
+            let is_given_up = || reply.is_closed();
+            let answer = storage.repeat(|| storage.writing(&call, &is_given_up, deadline));
+            let answer = timeout_at(deadline, answer).await;
+            let _ = reply.send(storage.in_time(answer));
+        });
+    }
+
+    fn in_time<T>(
+        &self,
+        answer: Result<Result<T, Failure>, tokio::time::error::Elapsed>,
+    ) -> Result<T, DriverError> {
+        match answer {
+            Ok(answer) => answer.map_err(|failure| self.error(failure)),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
     async fn lease(&self, deadline: Instant) -> Result<Lease<S::Database>, Failure> {
         let acquired = timeout_at(deadline, self.pool.acquire()).await;
         let connection = acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
@@ -294,6 +402,61 @@ impl<S: Server> Storage<S> {
 
     pub(super) fn error(&self, failure: Failure) -> DriverError {
         failure.redact(&self.place, S::report)
+    }
+}
+
+impl<S: Server> Run<Loading> for Storage<S> {
+    async fn run(self: Arc<Self>, batch: Vec<Loading>) {
+        let deadline = Instant::now() + self.call_timeout;
+        let loads: Vec<_> = batch.iter().map(|loading| &loading.call).collect();
+        let found = timeout_at(deadline, self.repeat(|| self.loading(&loads, deadline))).await;
+        let found = match found {
+            Ok(Err(failure)) if Self::is_refused(&failure) => Ok(Vec::new()),
+            found => self.in_time(found),
+        };
+        for loading in Loading::answer_all(batch, found) {
+            self.load_alone(loading);
+        }
+    }
+}
+
+impl<S: Server> Run<Writing> for Storage<S> {
+    async fn run(self: Arc<Self>, batch: Vec<Writing>) {
+        let deadline = Instant::now() + self.call_timeout;
+        let calls: Vec<_> = batch.iter().map(|writing| &writing.call).collect();
+        let is_given_up = || batch.iter().any(|writing| writing.reply.is_closed());
+        let attempt = || self.writing_together(&calls, is_given_up, deadline);
+        let answers =
+            match timeout_at(deadline, self.repeat_while(Self::was_not_begun, attempt)).await {
+                Ok(Err(failure)) if Self::is_refused(&failure) => Ok(Vec::new()),
+                answers => self.in_time(answers),
+            };
+        for writing in Writing::answer_all(batch, answers) {
+            self.write_alone(writing);
+        }
+    }
+}
+
+impl<S: Server> Together for Storage<S> {
+    type Turn = Writing;
+
+    fn loads(&self) -> &Arc<Lane<Loading>> {
+        &self.loads
+    }
+
+    fn writes(&self) -> &Arc<Lane<Writing>> {
+        &self.writes
+    }
+
+    fn patience(&self) -> (Duration, AtDeadline) {
+        (self.call_timeout, AtDeadline::Leave)
+    }
+
+    fn timed_out(&self) -> DriverError {
+        DriverError::new(
+            DriverErrorKind::Timeout,
+            format!("{}: no answer within {:?}", self.place, self.call_timeout),
+        )
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::EnvironmentName;
+use super::many::Lists;
 
 /// The text of one statement. Sending it copies no text.
 #[derive(Clone)]
@@ -37,6 +38,10 @@ pub(super) struct Dialect {
     pub(super) lock: &'static str,
     /// What stands before the `WHERE` of a `SELECT` from no table.
     pub(super) dual: &'static str,
+    /// Likewise, and leaves out the rows that others are changing at the moment.
+    pub(super) skip_locked: &'static str,
+    /// How it takes many rows.
+    pub(super) lists: Lists,
     /// What ends an `INSERT` of an item that may exist.
     pub(super) or_replace: &'static str,
 }
@@ -58,12 +63,23 @@ impl Template<'_> {
     /// Fills in what stands in braces: `{sessions}`, `{items}` and `{version}` are the tables, `{env}`
     /// is the environment's name, `{record}` a list of columns, the rest of the [`Dialect`].
     pub(super) fn fill(&self, template: &str) -> Statement {
-        let Dialect { quote, numbered, integer, principal, lock, dual, or_replace } = self.dialect;
+        let Dialect {
+            quote,
+            numbered,
+            integer,
+            principal,
+            lock,
+            skip_locked,
+            dual,
+            or_replace,
+            ..
+        } = self.dialect;
         let mut text = template
             .replace("{record}", RECORD)
             .replace("{integer}", integer)
             .replace("{principal}", principal)
             .replace("{lock}", lock)
+            .replace("{skip_locked}", skip_locked)
             .replace("{dual}", dual)
             .replace("{or_replace}", or_replace)
             .replace('"', quote.encode_utf8(&mut [0; 4]));
@@ -107,6 +123,8 @@ mod tests {
         integer: "NUMBER",
         principal: "s.principal",
         lock: " LOCKED",
+        skip_locked: " LOCKED OR LEFT OUT",
+        lists: Lists::Placeholders,
         dual: " FROM nothing",
         or_replace: "OR REPLACE",
     };

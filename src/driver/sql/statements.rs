@@ -1,6 +1,11 @@
 //! The SQL that all databases share. Arguments stand in the order of their `?`.
 
-use super::{Statement, Structure, Template};
+use super::many::Column;
+use super::{Lists, Many, Statement, Structure, Template};
+
+/// The columns of a session, in the order in which they are bound.
+const COLUMNS: &str = r#"uid, "key", previous_key, rotated, expires, ends, created, last_used,
+    cookie_lifetime, principal, note"#;
 
 /// The statements of one environment.
 pub(super) struct Statements {
@@ -28,6 +33,23 @@ pub(super) struct Statements {
     pub(super) empty_application: Statement,
     pub(super) delete: Statement,
     pub(super) delete_expired: Statement,
+    pub(super) load_by_keys: Many,
+    pub(super) load_many: Many,
+    pub(super) lock_by_uids: Many,
+    pub(super) lock_many: Many,
+    pub(super) items_named: Many,
+    pub(super) insert_many: Many,
+    /// Whether `insert_many` leaves out a session whose key another had before.
+    pub(super) insert_checks: bool,
+    /// `insert_many` and `set_items` at once, for items of the sessions that are inserted: answers a row for each
+    /// session.
+    pub(super) insert_with_items: Option<Many>,
+    pub(super) empty_many: Many,
+    pub(super) delete_items: Many,
+    pub(super) set_items: Many,
+    /// `set_items` and `exceeding` at once, for the items of one application.
+    pub(super) set_and_check: Option<Many>,
+    pub(super) exceeding: Many,
     pub(super) version: Statement,
     pub(super) environment: EnvironmentStatements,
 }
@@ -51,13 +73,101 @@ pub(super) struct EnvironmentStatements {
 pub(super) struct OwnWords {
     pub(super) begin: String,
     pub(super) delete_expired: &'static str,
+    /// How types are called where rows come as arrays: of a uid, a key, a number and a text.
+    pub(super) array_types: [&'static str; 4],
     pub(super) environment: EnvironmentStatements,
 }
 
 impl Statements {
     pub(super) fn new(template: &Template<'_>, own: OwnWords) -> Self {
         let fill = |text: &str| template.fill(text);
+        let many = |text: &str| Many::new(template, text, &[]);
+        let select = |columns: &[Column], text: &str| Many::select(template, columns, text);
+        let [uid, key, number, text] = own.array_types;
+        let record_and_item =
+            [&Column::RECORD[..], &[Column::Bytes, Column::Number, Column::Text]].concat();
+        let load = |which: &str| {
+            let text = format!(
+                "SELECT {{record}}, i.item_key, CAST(octet_length(i.value) AS {{integer}}),
+                    CASE WHEN octet_length(i.value) <= ? THEN i.value END
+                FROM {{sessions}} s LEFT JOIN {{items}} i ON i.uid = s.uid AND i.application = ?
+                WHERE {which}"
+            );
+            select(&record_and_item, &text)
+        };
+        let record_types =
+            [uid, key, key, number, number, number, number, number, number, text, text];
+        let insert_checks = template.dialect.lists != Lists::Placeholders;
+        let insert = if insert_checks {
+            format!(
+                r#"INSERT INTO {{sessions}} ({COLUMNS}) WITH n ({COLUMNS}) AS ({{rows}})
+                SELECT * FROM n WHERE NOT EXISTS
+                    (SELECT 1 FROM {{sessions}} t WHERE t.previous_key = n."key")"#
+            )
+        } else {
+            format!("INSERT INTO {{sessions}} ({COLUMNS}) {{rows}}")
+        };
+        let insert_with_items = format!(
+            "WITH made AS ({insert} ON CONFLICT DO NOTHING RETURNING uid),
+            written AS (INSERT INTO {{items}} (uid, application, item_key, value)
+                SELECT i.* FROM ({{rows}}) i (uid, application, item_key, value)
+                WHERE i.uid IN (SELECT uid FROM made))
+            SELECT uid FROM made"
+        );
+        let item_types = [uid, text, key, text];
+        let takes_arrays = template.dialect.lists == Lists::Arrays;
+        let set_items =
+            "INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}";
+        let exceeding = "SELECT 1 FROM {items} WHERE application = ? AND uid {in} GROUP BY uid
+            HAVING count(*) > ? OR sum(octet_length(item_key) + octet_length(value)) > ?
+                OR max(octet_length(value)) > ?";
+        let set_and_check = "WITH written AS (
+                INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}
+                RETURNING uid, item_key, value),
+            kept AS (SELECT i.uid, i.item_key, i.value FROM {items} i
+                WHERE i.application = ? AND i.uid {in} AND NOT EXISTS (SELECT 1 FROM written w
+                    WHERE w.uid = i.uid AND w.item_key = i.item_key))
+            SELECT 1::bigint FROM (SELECT * FROM written UNION ALL SELECT * FROM kept) items
+            GROUP BY uid HAVING count(*) > ?
+                OR sum(octet_length(item_key) + octet_length(value)) > ?
+                OR max(octet_length(value)) > ?";
         Self {
+            load_by_keys: load(r#"s."key" {in}"#),
+            load_many: load("s.previous_key {in} OR s.uid {in}"),
+            lock_by_uids: select(
+                &Column::RECORD,
+                "SELECT {record} FROM {sessions} s WHERE s.uid {in}{skip_locked}",
+            ),
+            lock_many: select(
+                &Column::RECORD,
+                r#"SELECT {record} FROM {sessions} s
+                WHERE s.uid {in} OR s."key" {in} OR s.previous_key {in}{skip_locked}"#,
+            ),
+            items_named: select(
+                &[Column::Fixed, Column::Number, Column::Text],
+                "SELECT uid, CAST(octet_length(value) AS {integer}),
+                    CASE WHEN octet_length(value) <= ? THEN value END
+                FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
+            ),
+            insert_many: Many::new(template, &insert, &record_types),
+            insert_with_items: takes_arrays
+                .then(|| Many::with(template, &insert_with_items, &[&record_types, &item_types])),
+            insert_checks,
+            empty_many: many("DELETE FROM {items} WHERE application = ? AND uid {in}"),
+            delete_items: many(
+                "DELETE FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
+            ),
+            set_items: Many::new(template, set_items, &item_types),
+            set_and_check: match template.dialect.lists {
+                Lists::Arrays => Some(Many::new(template, set_and_check, &item_types)),
+                // Two statements in one text.
+                Lists::Packed => {
+                    let check = Many::packed(&[Column::Number], exceeding);
+                    Some(Many::new(template, &format!("{set_items}; {check}"), &item_types))
+                }
+                Lists::Placeholders => None,
+            },
+            exceeding: select(&[Column::Number], exceeding),
             begin: fill(&own.begin),
             commit: fill("COMMIT"),
             rollback: fill("ROLLBACK"),
@@ -107,12 +217,11 @@ impl Statements {
                     CAST(coalesce(max(octet_length(value)), 0) AS {integer})
                 FROM {items} WHERE uid = ? AND application = ?",
             ),
-            insert: fill(
-                r#"INSERT INTO {sessions} (uid, "key", previous_key, rotated, expires, ends,
-                    created, last_used, cookie_lifetime, principal, note)
-                SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?{dual} WHERE NOT EXISTS
-                    (SELECT 1 FROM {sessions} t WHERE t."key" = ? OR t.previous_key = ?)"#,
-            ),
+            insert: fill(&format!(
+                r#"INSERT INTO {{sessions}} ({COLUMNS})
+                SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?{{dual}} WHERE NOT EXISTS
+                    (SELECT 1 FROM {{sessions}} t WHERE t."key" = ? OR t.previous_key = ?)"#
+            )),
             update: fill(
                 r#"UPDATE {sessions} SET "key" = ?, previous_key = ?, rotated = ?,
                     expires = ?, ends = ?, created = ?, last_used = ?, cookie_lifetime = ?,

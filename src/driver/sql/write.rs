@@ -7,26 +7,10 @@ use super::rows::{NAMED_AT_ONCE, named, record, record_values, session as sessio
 use super::{Connection, Failure, Outcome, Row, Statements, Value, Write};
 use crate::clock::Timestamp;
 use crate::driver::{
-    ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, Create, CreateOutcome,
-    Destroy, DriverError, DriverErrorKind, EndWhere, Limits, Locator, ReplaceItem, ReplaceOutcome,
-    SessionRecord, Target,
+    ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, Destroy, DriverError,
+    DriverErrorKind, EndWhere, Limits, Locator, ReplaceItem, ReplaceOutcome, SessionRecord, Target,
 };
 use crate::id::{SessionKey, SessionRef};
-
-impl Write for Create {
-    type Answer = CreateOutcome;
-
-    async fn run<C: Connection>(
-        &self,
-        db: &mut C,
-        sql: &Statements,
-    ) -> Result<Outcome<CreateOutcome>, Failure> {
-        Ok(match insert(db, sql, &self.session).await? {
-            true => Keep(CreateOutcome::Done),
-            false => Undo(CreateOutcome::Collision),
-        })
-    }
-}
 
 impl Write for Commit {
     type Answer = CommitOutcome;
@@ -171,15 +155,20 @@ impl Write for ReplaceItem {
 }
 
 impl ReplaceItem {
+    /// The longest text that is looked at.
+    pub(super) fn longest(&self) -> usize {
+        let expected = self.expected.as_ref().map_or(0, |expected| expected.len());
+        expected.max(self.limits.value_bytes)
+    }
+
     /// The item as it is, which may be compared and handed out if it is within the limits.
     async fn stored<C: Connection>(
         &self,
         db: &mut C,
         sql: &Statements,
     ) -> Result<Option<Arc<str>>, Failure> {
-        let longest = self.expected.as_ref().map_or(0, |expected| expected.len());
         let values = [
-            Value::from(longest.max(self.limits.value_bytes)),
+            Value::from(self.longest()),
             Value::from(&self.session),
             Value::from(&self.application),
             Value::Bytes(Some(self.key.as_bytes())),

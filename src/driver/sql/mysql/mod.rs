@@ -15,8 +15,8 @@ use sqlx::{AssertSqlSafe, Executor, MySqlPool};
 
 use super::url::{Scheme, shown};
 use super::{
-    DEFAULT_CALL_TIMEOUT, EnvironmentName, Report, Server, Source, Storage, connection_of_sqlx,
-    sql_driver,
+    DEFAULT_CALL_TIMEOUT, EnvironmentName, KEPT_PREPARED, Report, Server, Source, Storage,
+    connection_of_sqlx, sql_driver,
 };
 use crate::driver::DriverError;
 
@@ -62,7 +62,7 @@ use crate::driver::DriverError;
 ///
 /// Tables are InnoDB's. Transactions are `READ COMMITTED`, for which a server with a binary log needs
 /// `binlog_format` `ROW` or `MIXED`, which are the defaults. `max_allowed_packet` has to be larger than the
-/// longest value.
+/// longest value, and than 2 MiB.
 ///
 /// # Time
 ///
@@ -114,7 +114,8 @@ impl MySqlDriver {
         MySqlDriverBuilder::new(Source::Url(url.to_owned()))
     }
 
-    /// Settings for a driver that uses a pool of the application's.
+    /// Settings for a driver that uses a pool of the application's. With a `statement_cache_capacity` of 256
+    /// its connections keep all statements of the driver prepared.
     pub fn builder_for(pool: MySqlPool) -> MySqlDriverBuilder {
         MySqlDriverBuilder::new(Source::Pool(pool))
     }
@@ -181,7 +182,7 @@ impl Server for MySql {
             let settings = AssertSqlSafe(settings.clone());
             Box::pin(async move { connection.execute(settings).await.map(drop) })
         });
-        (options, pool)
+        (options.statement_cache_capacity(KEPT_PREPARED), pool)
     }
 
     fn report(error: &dyn DatabaseError) -> Report {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::seconds;
 use crate::driver::sql::{
-    Dialect, EnvironmentName, EnvironmentStatements, OwnWords, Statements, Template, Type, Types,
+    Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, Statements, Template, Type,
+    Types,
 };
 
 const MYSQL: Dialect = Dialect {
@@ -14,6 +15,8 @@ const MYSQL: Dialect = Dialect {
     // It is kept as bytes, which are compared as they are, and not as a collation likes it.
     principal: "CONVERT(s.principal USING utf8mb4)",
     lock: " FOR UPDATE",
+    skip_locked: " FOR UPDATE SKIP LOCKED",
+    lists: Lists::Placeholders,
     dual: " FROM DUAL",
     or_replace: "ON DUPLICATE KEY UPDATE value = VALUES(value)",
 };
@@ -25,6 +28,7 @@ pub(super) fn statements(environment: &EnvironmentName, call_timeout: Duration) 
     let fill = |text: &str| template.fill(text);
     let own = OwnWords {
         begin: "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION".to_owned(),
+        array_types: [""; 4],
         delete_expired: "DELETE FROM {sessions} WHERE expires >= ? AND expires < ?
             ORDER BY expires LIMIT ?",
         environment: EnvironmentStatements {

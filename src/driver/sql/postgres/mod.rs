@@ -196,5 +196,5 @@ impl Server for Postgres {
     }
 }
 
-connection_of_sqlx!(sqlx::PgConnection, PgRow);
+connection_of_sqlx!(sqlx::PgConnection, PgRow, arrays);
 sql_driver!(PostgresDriver);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::driver::sql::{
-    Dialect, EnvironmentName, EnvironmentStatements, OwnWords, Statements, Template, Type, Types,
+    Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, Statements, Template, Type,
+    Types,
 };
 
 const POSTGRES: Dialect = Dialect {
@@ -12,6 +13,8 @@ const POSTGRES: Dialect = Dialect {
     integer: "BIGINT",
     principal: "s.principal",
     lock: " FOR UPDATE",
+    skip_locked: " FOR UPDATE OF s SKIP LOCKED",
+    lists: Lists::Arrays,
     dual: "",
     or_replace: "ON CONFLICT (uid, application, item_key) DO UPDATE SET value = excluded.value",
 };
@@ -37,6 +40,7 @@ pub(super) fn statements(
             SET LOCAL statement_timeout = {millis};
             SET LOCAL idle_in_transaction_session_timeout = {millis}"
         ),
+        array_types: ["uuid", "bytea", "bigint", "text"],
         delete_expired: "DELETE FROM {sessions} WHERE uid = ANY(ARRAY(
             SELECT s.uid FROM {sessions} s WHERE s.expires >= ? AND s.expires < ?
             ORDER BY s.expires LIMIT ? FOR UPDATE SKIP LOCKED))",

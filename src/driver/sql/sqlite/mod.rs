@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod packed;
 mod statements;
 mod storage;
 #[cfg(test)]
@@ -69,11 +70,16 @@ use crate::driver::DriverError;
 /// process queue up and none finds the database locked; writers of different processes wait for
 /// each other up to [`busy_timeout`](SqliteDriverBuilder::busy_timeout).
 ///
+/// Calls that wait at the same moment go together, loads in one statement and commits in one
+/// transaction, each with an answer of its own; a lone call waits for no other.
+///
+/// A connection that the driver has opened keeps up to 32 MiB of the file in memory.
+///
 /// # Cancel safety
 ///
 /// A call that writes has its place in the queue once it was polled, and runs on a task of its own
 /// when its turn has come. If its future is dropped before that, it is skipped; dropping it later does
-/// not stop it, and it is applied all or none, before any call that was polled after it. A future that
+/// not stop it, and it is applied all or none, before any call to the session that was polled after it. A future that
 /// is kept and not polled any more holds up no call that writes to a file.
 #[derive(Clone)]
 pub struct SqliteDriver(Arc<SqliteStorage>);
@@ -102,7 +108,8 @@ impl SqliteDriver {
     /// Settings for a driver that uses a pool of the application's.
     ///
     /// Its connections need foreign keys, which sqlx turns on unless told otherwise, and texts in
-    /// UTF-8. The rest (the journal, `synchronous`, how many connections there are) is the pool's.
+    /// UTF-8. The rest (the journal, `synchronous`, how many connections there are) is the pool's; with
+    /// a `statement_cache_capacity` of 256 they keep all statements of the driver prepared.
     /// The calls of the driver that write wait for each other; the application's own transactions on
     /// the pool wait for them, and they for those, as the connections' `busy_timeout` says.
     pub fn builder_for(pool: SqlitePool) -> SqliteDriverBuilder {
@@ -130,5 +137,5 @@ impl fmt::Debug for SqliteDriver {
     }
 }
 
-connection_of_sqlx!(sqlx::SqliteConnection, SqliteRow);
+connection_of_sqlx!(sqlx::SqliteConnection, SqliteRow; packed::unpack);
 sql_driver!(SqliteDriver);

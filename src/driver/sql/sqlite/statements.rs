@@ -1,7 +1,8 @@
 //! What SQLite says in its own words.
 
 use crate::driver::sql::{
-    Dialect, EnvironmentName, EnvironmentStatements, OwnWords, Statements, Template, Type, Types,
+    Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, Statements, Template, Type,
+    Types,
 };
 
 /// Opening a file reads nothing of it, this does. Answers the encoding of its texts, and whether
@@ -16,6 +17,8 @@ const SQLITE: Dialect = Dialect {
     principal: "s.principal",
     // A transaction that writes is the only one from its first statement on.
     lock: "",
+    skip_locked: "",
+    lists: Lists::Packed,
     dual: "",
     or_replace: "ON CONFLICT (uid, application, item_key) DO UPDATE SET value = excluded.value",
 };
@@ -25,6 +28,7 @@ pub(super) fn statements(environment: &EnvironmentName) -> Statements {
     let fill = |text: &str| template.fill(text);
     let own = OwnWords {
         begin: "BEGIN IMMEDIATE".to_owned(),
+        array_types: [""; 4],
         delete_expired: "DELETE FROM {sessions} WHERE uid IN
             (SELECT uid FROM {sessions} WHERE expires >= ? AND expires < ?
             ORDER BY expires LIMIT ?)",

@@ -1,7 +1,8 @@
 //! The connections to one database, and how a call uses them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -11,9 +12,11 @@ use tokio::time::{Instant, timeout_at};
 use super::error::{is_plain_error, report};
 use super::statements::statements;
 use crate::driver::sql::{
-    Connection, EnvironmentName, Failure, Outcome, Queue, Read, Statements, Unanswered, Write,
+    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Outcome, Place,
+    Read, Reply, Run, Statements, Together, Work, Write, WriteGroup, Writing, load_shared,
+    write_shared,
 };
-use crate::driver::{DriverError, DriverErrorKind, DriverFuture};
+use crate::driver::{DriverError, DriverFuture, Found, Load};
 
 /// How long a call waits, unless told otherwise.
 pub(super) const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,8 +27,9 @@ pub(super) struct SqliteStorage {
     pub(super) file: PathBuf,
     pub(super) environment: EnvironmentName,
     pub(super) statements: Statements,
+    loads: Arc<Lane<Loading>>,
     /// The calls that write, so that those of this process wait for each other and not for a lock.
-    pub(super) queue: Arc<Queue>,
+    writes: Arc<Lane<Turn>>,
     /// How long a call waits for its turn and a connection, at most.
     pub(super) patience: Duration,
     /// One connection.
@@ -37,19 +41,24 @@ pub(super) struct SqliteStorage {
 impl SqliteStorage {
     /// A storage in a pool of the application's, with the default settings.
     pub(super) fn new(pool: SqlitePool) -> Self {
-        Self::with(pool, EnvironmentName::default(), DEFAULT_BUSY_TIMEOUT)
+        Self::with(pool.clone(), pool, EnvironmentName::default(), DEFAULT_BUSY_TIMEOUT)
     }
 
-    /// A storage in a pool that is used for everything.
-    pub(super) fn with(pool: SqlitePool, environment: EnvironmentName, patience: Duration) -> Self {
+    pub(super) fn with(
+        writer: SqlitePool,
+        readers: SqlitePool,
+        environment: EnvironmentName,
+        patience: Duration,
+    ) -> Self {
         Self {
-            file: pool.connect_options().get_filename().to_owned(),
+            file: writer.connect_options().get_filename().to_owned(),
             statements: statements(&environment),
             environment,
-            queue: Arc::new(Queue::default()),
+            loads: Arc::new(Lane::new(1)),
+            writes: Arc::new(Lane::new(1)),
             patience,
-            writer: pool.clone(),
-            readers: pool,
+            writer,
+            readers,
         }
     }
 
@@ -72,24 +81,58 @@ impl SqliteStorage {
     pub(super) fn write<W: Write>(self: &Arc<Self>, call: W) -> DriverFuture<W::Answer> {
         let storage = self.clone();
         DriverFuture::new(async move {
-            let deadline = Instant::now() + storage.patience;
-            let begun = storage.clone();
-            let run = async move {
-                let answer = match begun.writer_by(deadline).await {
-                    Ok(connection) => begun.transaction(connection, &call).await,
-                    Err(failure) => Err(failure),
+            let (deadline, caller) = (Instant::now() + storage.patience, Arc::new(()));
+            let waiting = |reply: Reply<_>| {
+                let begun = storage.clone();
+                let run = async move {
+                    let _ = reply.send(begun.write_alone(&call, deadline).await);
                 };
-                answer.map_err(|failure| begun.error(failure))
+                Turn::Alone(Box::pin(run), Arc::downgrade(&caller))
             };
-            match storage.queue.clone().run(deadline, run).await {
-                Ok(answer) => answer,
-                Err(Unanswered::TimedOut) => Err(storage.error(sqlx::Error::PoolTimedOut.into())),
-                Err(Unanswered::Stopped) => Err(DriverError::new(
-                    DriverErrorKind::Other,
-                    "the task of the call was stopped",
-                )),
-            }
+            let answer = storage.writes.call(&storage, deadline, AtDeadline::Wait, waiting).await;
+            answer.unwrap_or_else(|unanswered| Err(storage.no_answer(unanswered)))
         })
+    }
+
+    async fn write_alone<W: Write>(
+        &self,
+        call: &W,
+        deadline: Instant,
+    ) -> Result<W::Answer, DriverError> {
+        let answer = match self.writer_by(deadline).await {
+            Ok(connection) => self.transaction(connection, call).await,
+            Err(failure) => Err(failure),
+        };
+        answer.map_err(|failure| self.error(failure))
+    }
+
+    /// Writes in one transaction. `None` for a call that has to be run alone, and no answer at all if all
+    /// have to.
+    async fn writing_together(
+        &self,
+        calls: &[&Call],
+        deadline: Instant,
+    ) -> Result<Vec<Option<Answer>>, Failure> {
+        let (mut connection, sql) = (self.writer_by(deadline).await?, &self.statements);
+        begin(&mut connection, sql).await?;
+        let answers = write_shared(&mut *connection, sql, calls).await;
+        if let Ok(Some(answers)) = answers {
+            return match connection.script(&sql.commit).await {
+                Ok(()) => Ok(answers),
+                Err(error) => {
+                    rollback(&mut connection, sql).await;
+                    Err(error.into())
+                }
+            };
+        }
+        rollback(&mut connection, sql).await;
+        // What SQLite has refused is tried call by call, and told to the one that it concerns.
+        Ok(Vec::new())
+    }
+
+    async fn loading(&self, loads: &[&Load]) -> Result<Vec<Option<Vec<Found>>>, Failure> {
+        let mut connection = self.readers.acquire().await?;
+        load_shared(&mut *connection, &self.statements, loads).await
     }
 
     /// The connection that writes. A database in memory may be read on it.
@@ -145,5 +188,106 @@ async fn rollback(connection: &mut PoolConnection<Sqlite>, sql: &Statements) {
     // A plain error says that SQLite has rolled back already, as it does when the disk is full.
     if rolled_back.is_err_and(|error| !is_plain_error(&error)) {
         connection.close_on_drop();
+    }
+}
+
+impl Run<Loading> for SqliteStorage {
+    async fn run(self: Arc<Self>, batch: Vec<Loading>) {
+        let loads: Vec<_> = batch.iter().map(|loading| &loading.call).collect();
+        // What SQLite has refused is tried load by load, and told to the one that it concerns.
+        let found = self.loading(&loads).await.unwrap_or_default();
+        for loading in Loading::answer_all(batch, Ok(found)) {
+            let found = timeout_at(loading.deadline, self.read(loading.call)).await;
+            let _ = loading.reply.send(found.unwrap_or_else(|_| Err(self.timed_out())));
+        }
+    }
+}
+
+/// What waits for its turn to write.
+pub(super) enum Turn {
+    Shared(Writing),
+    /// It goes alone, after those in front and before those behind it; its caller holds what is pointed to.
+    Alone(Pin<Box<dyn Future<Output = ()> + Send>>, Weak<()>),
+}
+
+impl From<Writing> for Turn {
+    fn from(writing: Writing) -> Self {
+        Self::Shared(writing)
+    }
+}
+
+impl Work for Turn {
+    type Group = TurnGroup;
+
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Shared(writing) => writing.is_given_up(),
+            Self::Alone(_, caller) => caller.strong_count() == 0,
+        }
+    }
+
+    fn place(&self, group: &mut TurnGroup) -> Place {
+        match (&mut *group, self) {
+            (TurnGroup::Alone, _) | (TurnGroup::Shared(_), Self::Alone(..)) => Place::Ends,
+            (TurnGroup::Shared(shared), Self::Shared(writing)) => writing.place(shared),
+            (TurnGroup::Empty, Self::Alone(..)) => {
+                *group = TurnGroup::Alone;
+                Place::Joins
+            }
+            (TurnGroup::Empty, Self::Shared(writing)) => {
+                let mut shared = WriteGroup::default();
+                let place = writing.place(&mut shared);
+                *group = TurnGroup::Shared(shared);
+                place
+            }
+        }
+    }
+}
+
+/// What goes together.
+#[derive(Default)]
+pub(super) enum TurnGroup {
+    #[default]
+    Empty,
+    Shared(WriteGroup),
+    Alone,
+}
+
+impl Run<Turn> for SqliteStorage {
+    async fn run(self: Arc<Self>, batch: Vec<Turn>) {
+        let mut shared = Vec::with_capacity(batch.len());
+        for turn in batch {
+            match turn {
+                Turn::Alone(run, _) => run.await,
+                Turn::Shared(writing) => shared.push(writing),
+            }
+        }
+        let calls: Vec<_> = shared.iter().map(|writing| &writing.call).collect();
+        let Some(deadline) = shared.iter().map(|writing| writing.deadline).min() else { return };
+        let answers = self.writing_together(&calls, deadline).await;
+        let answers = answers.map_err(|failure| self.error(failure));
+        for Writing { call, deadline, reply } in Writing::answer_all(shared, answers) {
+            let _ = reply.send(self.write_alone(&call, deadline).await);
+        }
+    }
+}
+
+impl Together for SqliteStorage {
+    type Turn = Turn;
+
+    fn loads(&self) -> &Arc<Lane<Loading>> {
+        &self.loads
+    }
+
+    fn writes(&self) -> &Arc<Lane<Turn>> {
+        &self.writes
+    }
+
+    fn patience(&self) -> (Duration, AtDeadline) {
+        (self.patience, AtDeadline::Wait)
+    }
+
+    fn timed_out(&self) -> DriverError {
+        self.error(sqlx::Error::PoolTimedOut.into())
     }
 }
