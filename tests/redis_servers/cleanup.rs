@@ -1,15 +1,20 @@
 //! Removing expired sessions, among keys that hold something else.
 
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
-use web_session::driver::DriverErrorKind::Corrupt;
-use web_session::driver::{Cleanup, Create, EndWhere, Inspect, List, Load, Locator};
+use web_session::driver::DriverErrorKind::{Corrupt, Other};
+use web_session::driver::{
+    ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, Create, CreateOutcome,
+    EndWhere, Inspect, List, Load, Locator, Target,
+};
 use web_session::{Driver, RedisDriver, SessionKey, SessionRef};
 
 use crate::servers::Server;
-use crate::{Environment, LIFE, NOW, at, created, loaded, record, run};
+use crate::{CREATED, EXPIRES, Environment, LIFE, NOW, at, created, key, loaded, record, run};
 
 // M16
 pub async fn a_cleanup_in_batches_leaves_none_behind(server: &Server) {
@@ -53,18 +58,103 @@ pub async fn what_is_not_a_session_is_an_error_and_not_no_session(server: &Serve
     let environment = Environment::new(server).await;
     let driver = &environment.driver;
     created(driver, 1).await;
-    for (n, command) in [
-        (2, vec!["SET", "KEY", "text"]),
-        (1, vec!["HSET", "KEY", "exp", "soon"]),
-        (1, vec!["HSET", "KEY", "exp", "1", "uid", "nobody"]),
-    ] {
-        let key = environment.key(n);
-        let command: Vec<_> =
-            command.iter().map(|word| if *word == "KEY" { key.as_str() } else { word }).collect();
-        run(&command).await;
-        let load = Load::new(vec![Locator::Key(crate::key(n))], NOW);
-        let error = driver.load(load).await.unwrap_err();
-        assert_eq!(error.kind(), Corrupt, "{command:?}: {error}");
+    run(&["SET", &environment.key(2), "text"]).await;
+    for n in 3..=5 {
+        created(driver, n).await;
+    }
+    environment.damage(3, EXPIRES, "soon").await;
+    environment.damage(4, 0, "nobody").await;
+    run(&["HSET", &environment.key(5), "rec", "1"]).await;
+    // All at once: what is wrong with one is nothing to another.
+    let load = |n| driver.load(Load::new(vec![Locator::Key(key(n))], NOW));
+    let loaded = futures_util::future::join_all((1..=5).map(load)).await;
+    for (n, loaded) in (1..).zip(loaded) {
+        match loaded {
+            Ok(found) => assert_eq!((n, found.len()), (1, 1)),
+            Err(error) => assert_eq!((n > 1, error.kind()), (true, Corrupt), "{n}: {error}"),
+        }
+    }
+}
+
+pub async fn a_call_outside_of_a_runtime_is_an_error(server: &Server) {
+    let environment = Environment::new(server).await;
+    let driver = environment.driver.clone();
+    let answers = std::thread::spawn(move || {
+        let session = record(1).session;
+        let (load, target) = (Load::new(vec![Locator::Ref(session)], NOW), Locator::Ref(session));
+        let (mut load, mut create) = (driver.load(load), driver.create(Create::new(record(1))));
+        let mut commit = driver.commit(Commit::new(Target::Existing(target), NOW));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        [
+            load.poll_unpin(&mut cx).map(|answer| answer.map(drop)),
+            create.poll_unpin(&mut cx).map(|answer| answer.map(drop)),
+            commit.poll_unpin(&mut cx).map(|answer| answer.map(drop)),
+        ]
+    });
+    for answer in answers.join().expect("it does not panic") {
+        let Poll::Ready(Err(error)) = answer else { panic!("{answer:?}") };
+        assert_eq!(error.kind(), Other);
+    }
+}
+
+// P2
+pub async fn of_many_calls_at_once_each_gets_its_own_answer(server: &Server) {
+    let environment = Environment::new(server).await;
+    let driver = &environment.driver;
+    let session = |n: u8| driver.create(Create::new(record(n)));
+    // Every third is created twice.
+    let twice = (1..=150).chain((1..=150).filter(|n| n % 3 == 0));
+    let created = futures_util::future::join_all(twice.map(session)).await;
+    let done = created.iter().filter(|outcome| matches!(outcome, Ok(CreateOutcome::Done)));
+    assert_eq!((done.count(), created.len()), (150, 200));
+    let calls = (1..=200).map(|n| async move {
+        let target = Target::Presented { key: key(n), retired_after: NOW, otherwise: None };
+        let (load, mut commit) =
+            (driver.load(Load::new(vec![Locator::Key(key(n))], NOW)), Commit::new(target, NOW));
+        let mut changes = ApplicationChanges::new(ApplicationName::new("shop").unwrap());
+        changes.items.push(("number".into(), Some(n.to_string().into())));
+        commit.changes.push(changes);
+        let commit = driver.commit(commit);
+        let (found, outcome) = futures_util::future::join(load, commit).await;
+        let found: Vec<_> = found.unwrap().into_iter().map(|found| found.session.key).collect();
+        match outcome.unwrap() {
+            CommitOutcome::Done(record) => assert_eq!((record.key, found), (key(n), vec![key(n)])),
+            outcome => assert_eq!((outcome, n > 150, found), (CommitOutcome::Gone, true, vec![])),
+        }
+    });
+    futures_util::future::join_all(calls).await;
+    for n in 1..=150 {
+        let mut load = Load::new(vec![Locator::Key(key(n))], NOW);
+        load.application = Some(ApplicationName::new("shop").unwrap());
+        let found = driver.load(load).await.unwrap();
+        assert_eq!(found[0].items.get("number").map(|text| &**text), Some(&*n.to_string()));
+    }
+}
+
+// P2
+pub async fn what_is_wrong_with_one_commit_is_nothing_to_another(server: &Server) {
+    let environment = Environment::new(server).await;
+    let driver = &environment.driver;
+    for n in 1..=3 {
+        created(driver, n).await;
+    }
+    environment.damage(2, EXPIRES, "soon").await;
+    run(&["SET", &environment.key(4), "text"]).await;
+    let commit = |n| {
+        let target = Target::Presented { key: key(n), retired_after: NOW, otherwise: None };
+        let mut commit = Commit::new(target, NOW);
+        let mut changes = ApplicationChanges::new(ApplicationName::new("shop").unwrap());
+        changes.items.push(("cart".into(), Some("1".into())));
+        commit.changes.push(changes);
+        driver.commit(commit)
+    };
+    let outcomes = futures_util::future::join_all((1..=5).map(commit)).await;
+    for (n, outcome) in (1..).zip(outcomes) {
+        match outcome {
+            Ok(CommitOutcome::Done(_)) => assert!([1, 3].contains(&n), "{n}"),
+            Ok(outcome) => assert_eq!((n, outcome), (5, CommitOutcome::Gone)),
+            Err(error) => assert!([2, 4].contains(&n), "{n}: {error}"),
+        }
     }
 }
 
@@ -82,9 +172,9 @@ pub async fn what_is_no_session_keeps_no_other_from_being_cleaned_up(server: &Se
     let driver = &environment.driver;
     created(driver, 1).await;
     run(&["SET", &environment.key(2), "text"]).await;
-    for (n, field) in [(3, "exp"), (4, "crt")] {
+    for (n, part) in [(3, EXPIRES), (4, CREATED)] {
         created(driver, n).await;
-        run(&["HSET", &environment.key(n), field, "soon"]).await;
+        environment.damage(n, part, "soon").await;
     }
     created(driver, 5).await;
     let mut removed = 0;
@@ -103,7 +193,7 @@ pub async fn a_damaged_session_keeps_no_other_of_its_principal_alive(server: &Se
     let driver = &environment.driver;
     let sound = [theirs(&environment, 1).await, theirs(&environment, 3).await];
     theirs(&environment, 2).await;
-    run(&["HSET", &environment.key(2), "exp", "soon"]).await;
+    environment.damage(2, EXPIRES, "soon").await;
     let ended = driver.end_where(EndWhere::new("ada".to_owned())).await;
     assert_eq!(ended.unwrap_err().kind(), Corrupt);
     for record in sound {
@@ -143,9 +233,10 @@ pub async fn a_cleanup_may_take_longer_than_a_call(server: &Server) {
     let environment = Environment::new(server).await;
     // Sessions that are live, as far as a cleanup looks at them.
     let fill = "for n = 1, 20000 do
-        redis.call('HSET', ARGV[1] .. ':{' .. n .. '}', 'uid', n, 'exp', '9000000000')
+        redis.call('HSET', ARGV[1] .. ':{' .. n .. '}', 'rec', ARGV[2])
     end";
-    run(&["EVAL", fill, "0", &environment.name]).await;
+    let live = format!("{} {} 9000000000 9000000000 1 1 - - -", "01".repeat(16), "01".repeat(32));
+    run(&["EVAL", fill, "0", &environment.name, &live]).await;
     for n in 0..3 {
         created(&environment.driver, n).await;
     }

@@ -43,6 +43,10 @@ struct Environment {
     name: String,
 }
 
+/// Places of the parts of a record.
+const EXPIRES: usize = 2;
+const CREATED: usize = 4;
+
 impl Environment {
     async fn new(server: &Server) -> Self {
         let name = servers::environment();
@@ -53,6 +57,15 @@ impl Environment {
 
     fn key(&self, n: u8) -> String {
         format!("{}:{{{}}}", self.name, format!("{n:02x}").repeat(32))
+    }
+
+    /// Puts a text in the place of a part of a session's record.
+    async fn damage(&self, n: u8, part: usize, text: &str) {
+        let record = run(&["HGET", &self.key(n), "rec"]).await;
+        let record: String = redis::from_redis_value(record).unwrap();
+        let mut parts: Vec<_> = record.split(' ').collect();
+        parts[part] = text;
+        run(&["HSET", &self.key(n), "rec", &parts.join(" ")]).await;
     }
 }
 
@@ -352,6 +365,9 @@ fn main() -> ExitCode {
         another_version_is_refused,
         a_removal_that_was_cut_short_is_carried_through,
         cleanup::what_is_not_a_session_is_an_error_and_not_no_session,
+        cleanup::a_call_outside_of_a_runtime_is_an_error,
+        cleanup::of_many_calls_at_once_each_gets_its_own_answer,
+        cleanup::what_is_wrong_with_one_commit_is_nothing_to_another,
         cleanup::what_is_no_session_keeps_no_other_from_being_cleaned_up,
         cleanup::a_damaged_session_keeps_no_other_of_its_principal_alive,
         cleanup::a_cleanup_may_take_longer_than_a_call,

@@ -166,23 +166,38 @@ impl Admin {
             }
             #[cfg(feature = "redis")]
             Self::Redis(nodes) => {
-                let field = |column: &str| match column {
-                    "expires" => "exp",
-                    "ends" => "end",
-                    "created" => "crt",
-                    "last_used" => "use",
-                    "rotated" => "rot",
-                    "cookie_lifetime" => "cl",
-                    column => panic!("{column} is no field"),
+                // The place among the parts of the record, or a field of its own.
+                let part = |column: &str| match column {
+                    "expires" => 2,
+                    "ends" => 3,
+                    "created" => 4,
+                    "last_used" => 5,
+                    "rotated" => 7,
+                    "cookie_lifetime" => 8,
+                    column => panic!("{column} is no part"),
                 };
-                let (field, value) = match damage {
-                    Damage::Number(column, number) => (field(column).into(), number.to_string()),
-                    Damage::NoNumber(column) => (field(column).into(), "soon".to_owned()),
-                    Damage::ShortKey => (b"prev".to_vec(), "00".to_owned()),
-                    Damage::ItemKeyIsNoText => (b"i:shop:\xff".to_vec(), "1".to_owned()),
+                let (part, value) = match damage {
+                    Damage::Number(column, number) => (Some(part(column)), number.to_string()),
+                    Damage::NoNumber(column) => (Some(part(column)), "soon".to_owned()),
+                    Damage::ShortKey => (Some(6), "00".to_owned()),
+                    Damage::ItemKeyIsNoText => (None, "1".to_owned()),
                 };
+                let key = format!("{environment}:{{{hex}}}");
+                let (mut field, mut text) = (b"i:shop:\xff".to_vec(), value.clone());
+                if let Some(part) = part {
+                    let mut record = None;
+                    for node in &mut *nodes {
+                        let get = redis::cmd("HGET").arg(&key).arg("rec").to_owned();
+                        record =
+                            record.or(get.query_async::<Option<String>>(node).await.ok().flatten());
+                    }
+                    let record = record.unwrap();
+                    let mut parts: Vec<_> = record.split(' ').collect();
+                    parts[part] = &value;
+                    (field, text) = (b"rec".to_vec(), parts.join(" "));
+                }
                 let mut set = redis::cmd("HSET");
-                set.arg(format!("{environment}:{{{hex}}}")).arg(field).arg(value);
+                set.arg(key).arg(field).arg(text);
                 let mut done = false;
                 for node in nodes {
                     // The others say where it is.

@@ -1,11 +1,13 @@
 //! What the scripts answer, read without trusting it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use redis::{Value, from_redis_value};
+use serde::Deserialize;
 use uuid::Uuid;
 
-use super::keys::Home;
+use super::keys::{Home, home, uid};
 use crate::clock::Timestamp;
 use crate::driver::{DriverError, DriverErrorKind, Items, SessionRecord};
 use crate::id::{SessionKey, SessionRef};
@@ -74,7 +76,8 @@ impl Answer {
                 let mut number = || from_redis_value(next(&mut parts)?).map_err(|_| corrupt());
                 Self::Totals(number()?, number()?, number()?)
             }
-            _ => return Err(corrupt()),
+            "corrupt" => return Err(corrupt()),
+            _ => return Err(unexpected()),
         })
     }
 }
@@ -100,38 +103,103 @@ fn text(value: Value) -> Result<String, DriverError> {
     }
 }
 
-/// Reads the fields of a record, in the order of `FIELDS` in `session.lua`.
+/// The fields of a record: its parts in one, as [`pack`] writes them, and what may hold any text.
+const FIELDS: [&str; 3] = ["rec", "pri", "note"];
+
+/// The parts of a record in one text. `PARTS` in `session.lua` has them in the same order.
+pub(super) fn pack(record: &SessionRecord) -> String {
+    let millis = |time: Timestamp| Some(time.as_millis());
+    let numbers = [
+        millis(record.expires),
+        millis(record.ends),
+        millis(record.created),
+        millis(record.last_used),
+    ];
+    let mut text = format!("{} {}", uid(&record.session), home(&record.key));
+    let mut push = |part: Option<String>| {
+        text.push(' ');
+        text.push_str(part.as_deref().unwrap_or("-"));
+    };
+    let number = |number: Option<i64>| number.map(|number| number.to_string());
+    for time in numbers {
+        push(number(time));
+    }
+    push(record.previous_key.as_ref().map(home));
+    push(number(record.rotated.and_then(millis)));
+    push(number(record.cookie_lifetime));
+    text
+}
+
+/// Reads all fields and values of a hash from a JSON array: the record, and the items whose fields begin with
+/// the prefix. `None` if it is no session.
+pub(super) fn fields(
+    all: &[u8],
+    prefix: Option<&str>,
+) -> Result<Option<(SessionRecord, Items)>, DriverError> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    let all: Vec<Text<'_>> = serde_json::from_slice(all).map_err(|_| corrupt())?;
+    let mut values = [None; FIELDS.len()];
+    let mut items = Vec::new();
+    for pair in all.chunks_exact(2) {
+        let [Text(field), Text(value)] = pair else { continue };
+        let place = FIELDS.iter().zip(&mut values).find(|(name, _)| *name == field);
+        if let Some((_, place)) = place {
+            *place = Some(&**value);
+        } else if let Some(key) = prefix.and_then(|prefix| field.strip_prefix(prefix)) {
+            items.push((Arc::from(key), Arc::from(&**value)));
+        }
+    }
+    let [Some(parts), principal, note] = values else {
+        return Ok(None);
+    };
+    Ok(Some((record_of(parts, principal, note)?, items.into_iter().collect())))
+}
+
 fn record(value: Value) -> Result<SessionRecord, DriverError> {
     let Value::Array(fields) = value else {
         return Err(corrupt());
     };
-    let mut fields = fields.into_iter().map(|field| match field {
+    let text = |field| match field {
         Value::Nil => Ok(None),
         field => text(field).map(Some),
-    });
-    let mut field = || fields.next().unwrap_or(Ok(None));
-    let (uid, key, previous_key) = (field()?, field()?, field()?);
-    let (rotated, expires, ends) = (number(field()?)?, number(field()?)?, number(field()?)?);
-    let (created, last_used) = (number(field()?)?, number(field()?)?);
-    let time = |millis: Option<i64>| millis.map(Timestamp::from_millis).ok_or_else(corrupt);
-    let uid = Uuid::parse_str(&uid.ok_or_else(corrupt)?).map_err(|_| corrupt())?;
-    let mut record = SessionRecord::new(
-        SessionRef::from_uuid(uid),
-        decode_key(&key.ok_or_else(corrupt)?)?,
-        time(created)?,
-        time(ends)?,
-    );
-    record.previous_key = previous_key.as_deref().map(decode_key).transpose()?;
-    record.rotated = rotated.map(Timestamp::from_millis);
-    record.expires = time(expires)?;
-    record.last_used = time(last_used)?;
-    record.cookie_lifetime = number(field()?)?;
-    record.principal = field()?;
-    record.note = field()?;
+    };
+    let fields: Vec<_> = fields.into_iter().map(text).collect::<Result<_, _>>()?;
+    let [Some(parts), principal, note] = fields.as_slice() else {
+        return Err(corrupt());
+    };
+    record_of(parts, principal.as_deref(), note.as_deref())
+}
+
+/// Reads a record from its [`FIELDS`].
+pub(super) fn record_of(
+    parts: &str,
+    principal: Option<&str>,
+    note: Option<&str>,
+) -> Result<SessionRecord, DriverError> {
+    let mut parts = parts.split(' ').map(|part| (part != "-").then_some(part));
+    let mut part = || parts.next().ok_or_else(corrupt);
+    let (uid, key) = (part()?.ok_or_else(corrupt)?, part()?.ok_or_else(corrupt)?);
+    let mut time = || part().and_then(number)?.map(Timestamp::from_millis).ok_or_else(corrupt);
+    let (expires, ends, created, last_used) = (time()?, time()?, time()?, time()?);
+    let uid = Uuid::parse_str(uid).map_err(|_| corrupt())?;
+    let session = SessionRef::from_uuid(uid);
+    let mut record = SessionRecord::new(session, decode_key(key)?, created, ends);
+    record.expires = expires;
+    record.last_used = last_used;
+    record.previous_key = part()?.map(decode_key).transpose()?;
+    record.rotated = number(part()?)?.map(Timestamp::from_millis);
+    record.cookie_lifetime = number(part()?)?;
+    if parts.next().is_some() {
+        return Err(corrupt());
+    }
+    record.principal = principal.map(str::to_owned);
+    record.note = note.map(str::to_owned);
     Ok(record)
 }
 
-fn number(text: Option<String>) -> Result<Option<i64>, DriverError> {
+fn number(text: Option<&str>) -> Result<Option<i64>, DriverError> {
     text.map(|text| text.parse().map_err(|_| corrupt())).transpose()
 }
 

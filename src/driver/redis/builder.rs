@@ -15,6 +15,7 @@ use super::error::redact;
 use super::keys::Keys;
 use super::link::{Connection, Effect, Link};
 use super::storage::Storage;
+use super::together::Lanes;
 use super::url::Location;
 use crate::driver::name::EnvironmentName;
 use crate::driver::{DriverError, DriverErrorKind};
@@ -95,6 +96,7 @@ impl RedisDriverBuilder {
         Ok(RedisDriver(Arc::new(Storage {
             place,
             keys,
+            lanes: Lanes::new(link.is_cluster()),
             link,
             call_timeout: self.call_timeout,
             garbage_after: self.garbage_after,

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use redis::{Value, from_redis_value};
 
-use super::answer::corrupt;
+use super::answer::{corrupt, record_of};
 use super::keys::Home;
 use super::link::{Effect, Node};
 use super::storage::{Place, Storage};
@@ -130,9 +130,9 @@ impl Storage {
     /// When a session expires; `None` for an alias.
     async fn expiry(&self, key: &str) -> Result<Option<Timestamp>, DriverError> {
         let mut get = redis::cmd("HGET");
-        let expires = self.send(get.arg(key).arg("exp"), Effect::Repeatable).await?;
-        let expires: Option<i64> = from_redis_value(expires).map_err(|_| corrupt())?;
-        Ok(expires.map(Timestamp::from_millis))
+        let record = self.send(get.arg(key).arg("rec"), Effect::Repeatable).await?;
+        let record: Option<String> = from_redis_value(record).map_err(|_| corrupt())?;
+        record.map(|parts| Ok(record_of(&parts, None, None)?.expires)).transpose()
     }
 
     /// One step of a walk over the keys of a node: the next cursor, 0 at the end, and some keys.

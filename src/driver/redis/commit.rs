@@ -1,5 +1,7 @@
 //! Commits: one script on the session, before which what is to lead to it from other slots is made.
 
+use std::sync::Arc;
+
 use futures_util::future::join;
 
 use super::answer::{Answer, unexpected};
@@ -50,9 +52,27 @@ fn leads_elsewhere(change: &SessionChange) -> bool {
 }
 
 impl Storage {
-    pub(super) async fn commit(&self, commit: Commit) -> Result<CommitOutcome, DriverError> {
+    pub(super) async fn commit(
+        self: &Arc<Self>,
+        commit: Commit,
+    ) -> Result<CommitOutcome, DriverError> {
+        let deadline = self.deadline();
+        if let Some(record) = self.commit_plain(&commit, deadline).await? {
+            return Ok(CommitOutcome::Done(record));
+        }
+        match &commit.target {
+            Target::New(record) => self.commit_new(record, &commit).await,
+            // In a box of its own, as few calls get to it: that of a plain commit is smaller.
+            _ => self.by(deadline, Box::pin(self.commit_completely(&commit))).await,
+        }
+    }
+
+    async fn commit_completely(
+        self: &Arc<Self>,
+        commit: &Commit,
+    ) -> Result<CommitOutcome, DriverError> {
         let place = match &commit.target {
-            Target::New(record) => return self.commit_new(record, &commit).await,
+            Target::New(_) => None,
             Target::Existing(locator) => self.place(locator).await?,
             Target::Seen { session, key } => {
                 let key = home(key);
@@ -61,21 +81,21 @@ impl Storage {
             Target::Presented { key, .. } => self.place(&Locator::Key(*key)).await?,
         };
         if let Some(place) = place
-            && let Some(outcome) = self.commit_existing(place, &commit).await?
+            && let Some(outcome) = self.commit_existing(place, commit).await?
         {
             return Ok(outcome);
         }
         self.expect_environment().await?;
         match &commit.target {
             Target::Presented { otherwise: Some(record), .. } => {
-                self.commit_new(record, &commit).await
+                self.commit_new(record, commit).await
             }
             _ => Ok(CommitOutcome::Gone),
         }
     }
 
     async fn commit_new(
-        &self,
+        self: &Arc<Self>,
         record: &SessionRecord,
         commit: &Commit,
     ) -> Result<CommitOutcome, DriverError> {

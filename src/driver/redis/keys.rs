@@ -2,7 +2,7 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `<environment>:{<key>}` | a session: a hash with the record and all items. After a rotation, under the new key, its alias: a hash with nothing but `home`, the key where the session lies |
+//! | `<environment>:{<key>}` | a session: a hash with the record, whose parts are in one field, and all items. After a rotation, under the new key, its alias: a hash with nothing but `home`, the key where the session lies |
 //! | `<environment>:r:<uid>` | the key where the session lies that has this reference |
 //! | `<environment>:p:<digest>` | the references of a principal's sessions: a sorted set, each with the time by which the commit that added it is over |
 //! | `<environment>:version` | the version of this layout |
@@ -27,7 +27,7 @@ pub(super) struct Keys(pub(super) EnvironmentName);
 impl Keys {
     /// The braces make a cluster choose the slot by what is between them.
     pub(super) fn session(&self, home: &str) -> String {
-        format!("{}:{{{home}}}", self.0)
+        [self.0.as_str(), ":{", home, "}"].concat()
     }
 
     pub(super) fn reference(&self, uid: &str) -> String {
@@ -68,6 +68,11 @@ pub(super) fn uid(session: &SessionRef) -> String {
 /// What the fields of an application's items begin with.
 pub(super) fn prefix(application: &ApplicationName) -> String {
     format!("i:{application}:")
+}
+
+/// The length of a [`prefix`], in bytes.
+pub(super) fn prefix_len(application: &ApplicationName) -> usize {
+    "i::".len() + application.as_str().len()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -51,8 +51,17 @@ impl Link {
 
     /// Sends a command until it is answered, or has failed for too long; whoever calls bounds the time.
     pub(super) async fn send(&self, command: &Cmd, effect: Effect) -> RedisResult<Value> {
+        self.send_for(self.patience, command, effect).await
+    }
+
+    async fn send_for(
+        &self,
+        patience: Duration,
+        command: &Cmd,
+        effect: Effect,
+    ) -> RedisResult<Value> {
         let mut pauses = pauses();
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + patience;
         loop {
             match self.connection.send(command).await {
                 Err(error) if may_be_sent_again(&error, effect) && Instant::now() < deadline => {
@@ -63,28 +72,60 @@ impl Link {
         }
     }
 
-    /// Runs a script on the key, and sends its text if the server does not know it yet.
+    /// Runs a script on keys, and sends its text if the server does not know it yet.
     pub(super) async fn run(
         &self,
         script: &Script,
-        key: &str,
+        keys: &[impl AsRef<[u8]> + Sync],
+        arguments: &[impl AsRef<[u8]> + Sync],
+    ) -> RedisResult<Value> {
+        self.run_for(self.patience, script, keys, arguments).await
+    }
+
+    /// [`run`](Self::run) that leaves it to the caller to try again.
+    pub(super) async fn run_once(
+        &self,
+        script: &Script,
+        keys: &[impl AsRef<[u8]> + Sync],
+        arguments: &[impl AsRef<[u8]> + Sync],
+    ) -> RedisResult<Value> {
+        self.run_for(Duration::ZERO, script, keys, arguments).await
+    }
+
+    async fn run_for(
+        &self,
+        patience: Duration,
+        script: &Script,
+        keys: &[impl AsRef<[u8]> + Sync],
         arguments: &[impl AsRef<[u8]> + Sync],
     ) -> RedisResult<Value> {
         let command = |name: &str, script: &str| {
-            let mut command = redis::cmd(name);
-            command.arg(script).arg(1).arg(key);
+            let count = 3 + keys.len() + arguments.len();
+            let texts = keys.iter().map(AsRef::as_ref).chain(arguments.iter().map(AsRef::as_ref));
+            let bytes = texts.fold(name.len() + script.len() + 2, |sum, text| sum + text.len());
+            let mut command = Cmd::with_capacity(count, bytes);
+            command.arg(name).arg(script).arg(keys.len());
+            for key in keys {
+                command.arg(key.as_ref());
+            }
             for argument in arguments {
                 command.arg(argument.as_ref());
             }
             command
         };
-        let known = self.send(&command("EVALSHA", script.digest()), script.effect()).await;
-        match known {
+        let send =
+            |command| async move { self.send_for(patience, &command, script.effect()).await };
+        match send(command("EVALSHA", script.digest())).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(&command("EVAL", script.text()), script.effect()).await
+                send(command("EVAL", script.text())).await
             }
             answer => answer,
         }
+    }
+
+    /// Whether keys may lie on different servers, so that a script has to do with one of them.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.connection, Connection::Cluster(_))
     }
 
     /// The servers that hold the keys.
@@ -159,7 +200,7 @@ async fn ask(
     answers.into_iter().next().ok_or_else(|| error.clone())
 }
 
-fn may_be_sent_again(error: &RedisError, effect: Effect) -> bool {
+pub(super) fn may_be_sent_again(error: &RedisError, effect: Effect) -> bool {
     was_not_begun(error)
         || (effect == Effect::Repeatable && (error.is_connection_dropped() || error.is_timeout()))
 }

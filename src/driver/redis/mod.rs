@@ -8,17 +8,19 @@ mod environment;
 mod error;
 mod keys;
 mod link;
+mod plain;
 mod principals;
 mod scripts;
 mod session;
 mod storage;
+mod together;
 mod url;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use builder::RedisDriverBuilder;
-use storage::Storage;
+use storage::{Storage, expect_runtime};
 
 use super::{
     Cleanup, Commit, CommitOutcome, Create, CreateOutcome, Destroy, Driver, DriverError,
@@ -64,6 +66,13 @@ use crate::id::SessionRef;
 /// atomically, and in a cluster it lies in one slot, sessions being spread over all. What leads to it
 /// from other slots (a fresh id after a rotation, its reference, its principal) is written before, and
 /// means nothing unless the session agrees; so nothing is lost between two steps.
+///
+/// A session of up to 16 KiB is read whole, with the items of all applications, which is quicker than to
+/// choose; of a larger one no more than what is wanted is sent. A load, a commit of items, and on a single
+/// server a new session take one round trip each; two, and not one, under an id that a rotation gave, and when there
+/// is no such session. On a single server calls that wait at the same moment share a round trip: one script
+/// runs up to 32 of them, each by itself, and a lone call goes at once. What a `redis:` URL names has to be
+/// one server, or a proxy that refuses a script whose keys lie on several; `redis-cluster:` is for a cluster.
 ///
 /// The times of a session are compared with the clock of the application. Redis' own expiry collects
 /// what is left over, [`garbage_after`](RedisDriverBuilder::garbage_after) the end of a session; so
@@ -142,19 +151,35 @@ impl fmt::Debug for RedisDriver {
 
 impl Driver for RedisDriver {
     fn load(&self, load: Load) -> DriverFuture<Vec<Found>> {
-        self.0.call(|storage| async move { storage.load(load).await })
+        let storage = self.0.clone();
+        DriverFuture::new(async move {
+            expect_runtime()?;
+            storage.load(load).await
+        })
     }
 
     fn create(&self, create: Create) -> DriverFuture<CreateOutcome> {
         let reserves = create.session.principal.is_some();
-        let call = |storage: Arc<Storage>| async move { storage.create(create).await };
-        if reserves { self.0.call_to_its_end(call) } else { self.0.call(call) }
+        if reserves {
+            return self.0.call_to_its_end(|storage| async move { storage.create(create).await });
+        }
+        let storage = self.0.clone();
+        DriverFuture::new(async move {
+            expect_runtime()?;
+            storage.create(create).await
+        })
     }
 
     fn commit(&self, commit: Commit) -> DriverFuture<CommitOutcome> {
         let reserves = commit::reserves(&commit);
-        let call = |storage: Arc<Storage>| async move { storage.commit(commit).await };
-        if reserves { self.0.call_to_its_end(call) } else { self.0.call(call) }
+        if reserves {
+            return self.0.call_to_its_end(|storage| async move { storage.commit(commit).await });
+        }
+        let storage = self.0.clone();
+        DriverFuture::new(async move {
+            expect_runtime()?;
+            storage.commit(commit).await
+        })
     }
 
     fn replace_item(&self, replace: ReplaceItem) -> DriverFuture<ReplaceOutcome> {

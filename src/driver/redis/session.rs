@@ -1,8 +1,10 @@
 //! The calls on sessions.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join_all;
 
-use super::answer::{Answer, unexpected};
+use super::answer::{Answer, pack, unexpected};
 use super::keys::{home, prefix, uid};
 use super::link::Effect;
 use super::scripts::{CREATE, LOAD, REPLACE};
@@ -24,7 +26,20 @@ pub(super) enum Stored {
 }
 
 impl Storage {
-    pub(super) async fn load(&self, load: Load) -> Result<Vec<Found>, DriverError> {
+    pub(super) async fn load(self: &Arc<Self>, load: Load) -> Result<Vec<Found>, DriverError> {
+        let deadline = self.deadline();
+        match self.load_plain(&load, deadline).await? {
+            Some(found) if !found.is_empty() => Ok(found),
+            // In boxes of their own, as few calls get there: that of a plain load is smaller.
+            Some(none) => {
+                self.by(deadline, Box::pin(self.expect_environment())).await?;
+                Ok(none)
+            }
+            None => self.by(deadline, Box::pin(self.load_completely(load))).await,
+        }
+    }
+
+    async fn load_completely(&self, load: Load) -> Result<Vec<Found>, DriverError> {
         let wanted = load.application.as_ref().map(prefix).unwrap_or_default();
         let mut arguments = vec![wanted.into_bytes()];
         arguments.extend(limits(&load.limits));
@@ -78,7 +93,10 @@ impl Storage {
         Ok(found)
     }
 
-    pub(super) async fn create(&self, create: Create) -> Result<CreateOutcome, DriverError> {
+    pub(super) async fn create(
+        self: &Arc<Self>,
+        create: Create,
+    ) -> Result<CreateOutcome, DriverError> {
         let record = &create.session;
         Ok(match self.store(record, record.created, Vec::new(), None).await? {
             Stored::Done => CreateOutcome::Done,
@@ -89,10 +107,27 @@ impl Storage {
     /// Stores a session, unless its key or reference is taken or its principal has more than `most`
     /// others. What points to it comes first.
     pub(super) async fn store(
-        &self,
+        self: &Arc<Self>,
         record: &SessionRecord,
         now: Timestamp,
         items: Vec<(Vec<u8>, Vec<u8>)>,
+        most: Option<u32>,
+    ) -> Result<Stored, DriverError> {
+        let deadline = self.deadline();
+        let mut pairs = fields(record);
+        pairs.extend(items);
+        if most.is_none() && self.create_plain(record, now, &pairs, deadline).await? {
+            return Ok(Stored::Done);
+        }
+        // In a box of its own, as few calls get to it.
+        self.by(deadline, Box::pin(self.store_completely(record, now, pairs, most))).await
+    }
+
+    async fn store_completely(
+        &self,
+        record: &SessionRecord,
+        now: Timestamp,
+        pairs: Vec<(Vec<u8>, Vec<u8>)>,
         most: Option<u32>,
     ) -> Result<Stored, DriverError> {
         self.expect_environment().await?;
@@ -109,8 +144,6 @@ impl Storage {
                 return Ok(Stored::TooMany);
             }
         }
-        let mut pairs = fields(record);
-        pairs.extend(items);
         let mut arguments = vec![
             key.clone().into_bytes(),
             uid.clone().into_bytes(),
@@ -159,9 +192,11 @@ impl Storage {
     /// The reference of the session that lies there.
     async fn uid_at(&self, home: &str) -> Result<Option<String>, DriverError> {
         let mut get = redis::cmd("HGET");
-        get.arg(self.keys.session(home)).arg("uid");
-        let uid = self.send(&get, Effect::Repeatable).await?;
-        redis::from_redis_value(uid).map_err(|error| self.error(error.into()))
+        get.arg(self.keys.session(home)).arg("rec");
+        let record = self.send(&get, Effect::Repeatable).await?;
+        let record: Option<String> =
+            redis::from_redis_value(record).map_err(|error| self.error(error.into()))?;
+        Ok(record.and_then(|record| Some(record.split(' ').next()?.to_owned())))
     }
 
     /// Removes the alias under `key`, unless the session at `home` still answers to it.
@@ -235,15 +270,7 @@ pub(super) fn flag(is: bool) -> Vec<u8> {
 /// The fields of a record that it has.
 fn fields(record: &SessionRecord) -> Vec<(Vec<u8>, Vec<u8>)> {
     let fields = [
-        ("uid", Some(uid(&record.session))),
-        ("key", Some(home(&record.key))),
-        ("prev", record.previous_key.as_ref().map(home)),
-        ("rot", record.rotated.map(|time| time.as_millis().to_string())),
-        ("exp", Some(record.expires.as_millis().to_string())),
-        ("end", Some(record.ends.as_millis().to_string())),
-        ("crt", Some(record.created.as_millis().to_string())),
-        ("use", Some(record.last_used.as_millis().to_string())),
-        ("cl", record.cookie_lifetime.map(|millis| millis.to_string())),
+        ("rec", Some(pack(record))),
         ("pri", record.principal.clone()),
         ("note", record.note.clone()),
     ];

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value, from_redis_value};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, unexpected};
 use super::cleanup::Progress;
@@ -16,6 +16,7 @@ use super::error::redact;
 use super::keys::{Home, Keys, home, uid};
 use super::link::{Effect, Link};
 use super::scripts::{END, LOAD, Script};
+use super::together::Lanes;
 use crate::clock::Timestamp;
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Limits, Locator, SessionRecord};
 use crate::id::SessionRef;
@@ -38,6 +39,7 @@ pub(super) struct Storage {
     /// How long after its end Redis forgets a session.
     pub(super) garbage_after: Duration,
     pub(super) cleanup: Mutex<Option<Progress>>,
+    pub(super) lanes: Lanes,
 }
 
 /// Where to look for a session, and what has to be found there. Empty is not known.
@@ -72,12 +74,8 @@ impl Storage {
     {
         let storage = self.clone();
         DriverFuture::new(async move {
-            match Handle::try_current() {
-                Ok(_) => call(storage).await,
-                Err(_) => {
-                    Err(DriverError::new(DriverErrorKind::Other, "there is no tokio runtime"))
-                }
-            }
+            expect_runtime()?;
+            call(storage).await
         })
     }
 
@@ -103,10 +101,24 @@ impl Storage {
         &self,
         step: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, DriverError> {
-        timeout(self.call_timeout, step).await.unwrap_or_else(|_| Err(self.timed_out()))
+        self.by(self.deadline(), step).await
     }
 
-    fn timed_out(&self) -> DriverError {
+    /// When a call that begins now has taken too long.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.call_timeout
+    }
+
+    /// Gives up what is not done by then.
+    pub(super) async fn by<T>(
+        &self,
+        deadline: Instant,
+        step: impl Future<Output = Result<T, DriverError>>,
+    ) -> Result<T, DriverError> {
+        timeout_at(deadline, step).await.unwrap_or_else(|_| Err(self.timed_out()))
+    }
+
+    pub(super) fn timed_out(&self) -> DriverError {
         DriverError::new(
             DriverErrorKind::Timeout,
             format!("{}: no answer within {:?}", self.place, self.call_timeout),
@@ -142,7 +154,7 @@ impl Storage {
         key: &str,
         arguments: &[impl AsRef<[u8]> + Sync],
     ) -> Result<Answer, DriverError> {
-        let answer = self.link.run(script, key, arguments).await;
+        let answer = self.link.run(script, &[key], arguments).await;
         Answer::read(answer.map_err(|error| self.error(error))?)
     }
 
@@ -270,6 +282,11 @@ impl Storage {
     pub(super) fn garbage_millis(&self) -> i64 {
         millis(self.garbage_after)
     }
+}
+
+pub(super) fn expect_runtime() -> Result<(), DriverError> {
+    let no_runtime = |_| DriverError::new(DriverErrorKind::Other, "there is no tokio runtime");
+    Handle::try_current().map(drop).map_err(no_runtime)
 }
 
 fn millis(duration: Duration) -> i64 {

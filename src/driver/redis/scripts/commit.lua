@@ -9,9 +9,9 @@ if ARGV[7] ~= '' and ARGV[7] ~= shape then
 end
 
 -- What is to be written is put together first: a script that has written is not undone.
-local changed = {}
+local changed, ends = {}, stored['end']
 local function change(field, kept, value)
-  changed[field] = true
+  changed[is_part[field] and 'rec' or field] = true
   stored[field] = kept and value or nil
 end
 
@@ -61,6 +61,9 @@ for _ = 1, applications do
   end
 end
 
+if changed.rec then
+  put_together()
+end
 for field in pairs(changed) do
   if stored[field] then
     redis.call('HSET', KEYS[1], field, stored[field])
@@ -68,7 +71,7 @@ for field in pairs(changed) do
     redis.call('HDEL', KEYS[1], field)
   end
 end
-if changed['end'] then
+if stored['end'] ~= ends then
   set_garbage_time(ARGV[4], ARGV[8], ARGV[9])
 end
 return {'done', record()}

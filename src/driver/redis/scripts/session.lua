@@ -1,4 +1,4 @@
--- Every script begins with this. KEYS[1] is where a session lies or the alias of one; the first two
+-- The complete scripts on a session begin with this. KEYS[1] is where a session lies or the alias of one; the first two
 -- arguments are the key and the uid that the caller knows, each empty if it knows none.
 local stored = {}
 local flat = redis.call('HGETALL', KEYS[1])
@@ -6,20 +6,43 @@ for at = 1, #flat, 2 do
   stored[flat[at]] = flat[at + 1]
 end
 
+-- The parts of the field `rec`, '-' where the record has not one.
+local PARTS = {'uid', 'key', 'exp', 'end', 'crt', 'use', 'prev', 'rot', 'cl'}
+local is_part = {}
+for _, part in ipairs(PARTS) do
+  is_part[part] = true
+end
+
+-- Whether the record has all its parts.
+local function take_apart()
+  local at = 1
+  for part in stored.rec:gmatch('[^ ]+') do
+    stored[PARTS[at] or ''] = part ~= '-' and part or nil
+    at = at + 1
+  end
+  return at == #PARTS + 1
+end
+
+if stored.rec and not take_apart() then
+  return {'corrupt'}
+end
+
 -- The session lies elsewhere: its id was rotated, and this is an alias.
 if stored.home and not stored.uid then
   return {'elsewhere', stored.home}
 end
 
-local FIELDS = {'uid', 'key', 'prev', 'rot', 'exp', 'end', 'crt', 'use', 'cl', 'pri', 'note'}
+local function put_together()
+  local parts = {}
+  for at, part in ipairs(PARTS) do
+    parts[at] = stored[part] or '-'
+  end
+  stored.rec = table.concat(parts, ' ')
+end
 
 -- The record, and false for what it has not.
 local function record()
-  local values = {}
-  for at, field in ipairs(FIELDS) do
-    values[at] = stored[field] or false
-  end
-  return values
+  return {stored.rec, stored.pri or false, stored.note or false}
 end
 
 local function is_asked_for()

@@ -1,0 +1,184 @@
+//! The quick way of calls that find what they expect, in one short script each.
+//!
+//! Whatever is anything else - a session that has ended, one with much in it - is left to the complete
+//! scripts, so all that is decided about it is decided in one place.
+
+use std::sync::Arc;
+
+use redis::Value;
+use tokio::time::Instant;
+
+use super::answer::{corrupt, fields};
+use super::keys::{Home, home, prefix, prefix_len, uid};
+use super::scripts::{PLAIN_COMMIT, PLAIN_CREATE, PLAIN_LOAD, Script};
+use super::storage::{LONGEST, Storage, VERSION};
+use super::together::{Arguments, Call};
+use crate::clock::Timestamp;
+use crate::driver::{Commit, DriverError, Found, Load, Locator, SessionRecord, Target};
+
+/// How many bytes of fields and values a session has at most that is handled here: it is read as a whole,
+/// with the items of all applications.
+const MOST_BYTES: usize = 16 << 10;
+
+/// How many arguments one command takes at most; a script can pass on some thousands.
+const MOST_ARGUMENTS: usize = 1_000;
+
+impl Storage {
+    /// Loads one session by its key. `None` if the complete way has to.
+    pub(super) async fn load_plain(
+        self: &Arc<Self>,
+        load: &Load,
+        deadline: Instant,
+    ) -> Result<Option<Vec<Found>>, DriverError> {
+        let [Locator::Key(key)] = load.sessions.as_slice() else {
+            return Ok(None);
+        };
+        let arguments = || {
+            let mut arguments = Arguments::default();
+            arguments.push_number(MOST_BYTES);
+            arguments
+        };
+        let answer = self.answer_of(&PLAIN_LOAD, home(key), arguments, deadline);
+        let Some(all) = answer.await? else {
+            return Ok(None);
+        };
+        if all.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let wanted = load.application.as_ref().map(prefix);
+        // Whatever cannot be read here may be of another application.
+        let Ok(Some((record, items))) = fields(&all, wanted.as_deref()) else {
+            return Ok(None);
+        };
+        if record.key != *key && record.previous_key != Some(*key) {
+            return Ok(None);
+        }
+        load.limits.check_items(&items)?;
+        Ok(Some(vec![Found::new(record, items)]))
+    }
+
+    /// Stores and removes items of a session, and answers its record. `None` if the complete way has to
+    /// decide; nothing is changed then.
+    pub(super) async fn commit_plain(
+        self: &Arc<Self>,
+        commit: &Commit,
+        deadline: Instant,
+    ) -> Result<Option<SessionRecord>, DriverError> {
+        let (lies_at, uid, key) = match &commit.target {
+            Target::Seen { session, key } => (home(key), uid(session), String::new()),
+            Target::Presented { key, .. } => (home(key), String::new(), home(key)),
+            Target::New(_) | Target::Existing(_) => return Ok(None),
+        };
+        let changes = &commit.changes;
+        if !commit.session.is_empty() || changes.iter().any(|changes| changes.empty) {
+            return Ok(None);
+        }
+        let (mut stored, mut removed, mut bytes) = (0, 0, 0);
+        for changes in changes {
+            let prefix = prefix_len(&changes.application);
+            for (key, value) in &changes.items {
+                bytes += prefix + key.len() + value.as_ref().map_or(0, |value| value.len());
+                *(if value.is_some() { &mut stored } else { &mut removed }) += 1;
+            }
+        }
+        // If all of the session is within each limit, so is each of its applications.
+        let limits = &commit.limits;
+        let most_bytes = MOST_BYTES.min(limits.value_bytes).min(limits.application_bytes);
+        let (Some(most_bytes), Some(most_items)) =
+            (most_bytes.checked_sub(bytes), limits.items.checked_sub(stored))
+        else {
+            return Ok(None);
+        };
+        if 2 * stored + removed > MOST_ARGUMENTS {
+            return Ok(None);
+        }
+        let arguments = || {
+            let mut arguments = Arguments::default();
+            arguments.push(uid.as_bytes());
+            arguments.push(key.as_bytes());
+            arguments.push_number(commit.now.as_millis());
+            arguments.push_number(most_bytes);
+            arguments.push_number(most_items);
+            arguments.push_number(stored);
+            for is_stored in [true, false] {
+                for changes in changes {
+                    let items = changes.items.iter();
+                    for (key, value) in items.filter(|(_, value)| value.is_some() == is_stored) {
+                        arguments.push_field(&changes.application, key);
+                        value.iter().for_each(|value| arguments.push(value.as_bytes()));
+                    }
+                }
+            }
+            arguments
+        };
+        match self.answer_of(&PLAIN_COMMIT, lies_at, arguments, deadline).await? {
+            Some(all) => Ok(Some(fields(&all, None)?.ok_or_else(corrupt)?.0)),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores a session of nobody on a server that holds all keys. `false` if the complete way has to decide;
+    /// nothing is changed then.
+    pub(super) async fn create_plain(
+        self: &Arc<Self>,
+        record: &SessionRecord,
+        now: Timestamp,
+        pairs: &[(Vec<u8>, Vec<u8>)],
+        deadline: Instant,
+    ) -> Result<bool, DriverError> {
+        let is_plain = record.principal.is_none() && record.previous_key.is_none();
+        let bytes: usize = pairs.iter().map(|(field, value)| field.len() + value.len()).sum();
+        if self.keys_are_spread()
+            || !is_plain
+            || 2 * pairs.len() > MOST_ARGUMENTS
+            || bytes > MOST_BYTES
+        {
+            return Ok(false);
+        }
+        let lies_at = home(&record.key);
+        let left = record.ends.as_millis().saturating_sub(now.as_millis()).max(0);
+        let garbage_time = left.saturating_add(self.garbage_millis()).min(LONGEST);
+        let keys = vec![
+            self.keys.session(&lies_at),
+            self.keys.reference(&uid(&record.session)),
+            self.keys.version(),
+        ];
+        let mut arguments = Arguments::default();
+        arguments.push_number(VERSION);
+        arguments.push(lies_at.as_bytes());
+        arguments.push_number(self.ttl(record.ends, now));
+        arguments.push_number(garbage_time);
+        for (field, value) in pairs {
+            arguments.push(field);
+            arguments.push(value);
+        }
+        let call = Call { script: &PLAIN_CREATE, keys, arguments };
+        Ok(self.run_plain(call, deadline).await? == Value::Int(1))
+    }
+
+    /// Fields and values of a session as a JSON array, unless there is no answer.
+    async fn answer_of(
+        self: &Arc<Self>,
+        script: &'static Script,
+        mut lies_at: Home,
+        arguments: impl Fn() -> Arguments,
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>, DriverError> {
+        // An alias leads to a session, never to another alias.
+        for _ in 0..2 {
+            let keys = vec![self.keys.session(&lies_at)];
+            let call = Call { script, keys, arguments: arguments() };
+            match self.run_plain(call, deadline).await? {
+                Value::Nil => return Ok(None),
+                Value::BulkString(all) if all.is_empty() || all.starts_with(b"[") => {
+                    return Ok(Some(all));
+                }
+                Value::BulkString(home) => {
+                    lies_at = String::from_utf8(home).map_err(|_| corrupt())?;
+                }
+                _ => return Err(corrupt()),
+            }
+        }
+        Ok(None)
+    }
+}
