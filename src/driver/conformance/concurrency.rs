@@ -4,7 +4,7 @@ use super::list_cases;
 use super::setup::*;
 use crate::driver::{
     CommitOutcome, Create, CreateOutcome, Destroy, Driver, DriverError, DriverFuture, Locator,
-    ReplaceOutcome, SessionRecord,
+    ReplaceOutcome, SessionRecord, Target,
 };
 
 list_cases! {
@@ -18,6 +18,8 @@ list_cases! {
     "D1" of_simultaneous_creations_with_one_key_one_is_done,
     "S6" readers_see_a_commit_whole_or_not_at_all,
     "P2" calls_at_once_have_an_outcome_each,
+    "P2" creations_at_once_are_all_done,
+    "P2" creations_at_once_have_an_outcome_each,
     "P2" calls_that_are_dropped_take_no_others_with_them,
 }
 
@@ -209,6 +211,85 @@ async fn calls_at_once_have_an_outcome_each(driver: &dyn Driver) {
         let expected = (n % 5 != 1).then(|| records[n].clone());
         assert_eq!(found.into_iter().map(|found| found.session).next(), expected, "{n}");
     }
+}
+
+async fn creations_at_once_are_all_done(driver: &dyn Driver) {
+    for number in [2, 5, 70] {
+        let records: Vec<_> = (0..number)
+            .map(|n| {
+                let mut record = fresh_record();
+                record.principal = (n % 2 == 1).then(|| "ada".to_owned());
+                record.note = (n % 3 == 1).then(|| format!("note {n}"));
+                record.cookie_lifetime = (n % 5 == 1).then_some(60);
+                record
+            })
+            .collect();
+        let texts: Vec<_> = (0..3).map(|n| format!("k{n}")).collect();
+        let items = |n: usize| texts.iter().take(n % 4).map(|key| (key.as_str(), key.as_str()));
+        let create = |(n, record): (usize, &SessionRecord)| {
+            let changed: Vec<_> = items(n).map(|(key, text)| (key, Some(text))).collect();
+            let changes = if changed.is_empty() { Vec::new() } else { vec![changes(&changed)] };
+            driver.commit(commit(Target::New(record.clone()), changes))
+        };
+        let outcomes = at_once(records.iter().enumerate().map(create).collect()).await;
+        for (n, (outcome, record)) in outcomes.into_iter().zip(&records).enumerate() {
+            assert_eq!(outcome, CommitOutcome::Done(record.clone()), "{n} of {number}");
+            assert_eq!(stored(driver, record).await.as_ref(), Some(record), "{n} of {number}");
+            let items: Vec<_> = items(n).collect();
+            assert_eq!(shop_items(driver, record).await, pairs(&items), "{n} of {number}");
+        }
+    }
+}
+
+async fn creations_at_once_have_an_outcome_each(driver: &dyn Driver) {
+    let before = create(driver).await;
+    let before = done(driver, rotate(&before, fresh_key())).await;
+    // Of seven: with two items, with none, with too much in it, and with something that another session has: its
+    // key, the key that it had before, its reference, its key and no items of one's own.
+    let records: Vec<_> = (0..70)
+        .map(|n| {
+            let mut record = fresh_record();
+            match n % 7 {
+                3 | 6 => record.key = before.key,
+                4 => record.key = before.previous_key.unwrap(),
+                5 => record.session = before.session,
+                _ => {}
+            }
+            record
+        })
+        .collect();
+    let create = |(n, record): (usize, &SessionRecord)| {
+        let items = match n % 7 {
+            1 | 6 => Vec::new(),
+            2 => vec![changes(&[("a", Some(&"1".repeat(LONG)))])],
+            _ => vec![changes(&[("a", Some("1")), ("b", Some("2"))])],
+        };
+        let mut create = commit(Target::New(record.clone()), items);
+        create.limits.value_bytes = LONG - 1;
+        driver.commit(create)
+    };
+    let tasks: Vec<_> = records.iter().enumerate().map(create).map(tokio::spawn).collect();
+    for (n, (task, record)) in tasks.into_iter().zip(&records).enumerate() {
+        let outcome = task.await.unwrap();
+        let items: &[_] = match n % 7 {
+            0 => &[("a", "1"), ("b", "2")],
+            1 => &[],
+            2 => {
+                assert!(outcome.is_err(), "{n}: {outcome:?}");
+                assert_eq!(stored(driver, record).await, None, "{n}");
+                continue;
+            }
+            _ => {
+                assert_eq!(outcome.unwrap(), CommitOutcome::Collision, "{n}");
+                continue;
+            }
+        };
+        assert_eq!(outcome.unwrap(), CommitOutcome::Done(record.clone()), "{n}");
+        assert_eq!(stored(driver, record).await.as_ref(), Some(record), "{n}");
+        assert_eq!(shop_items(driver, record).await, pairs(items), "{n}");
+    }
+    assert_eq!(stored(driver, &before).await.as_ref(), Some(&before));
+    assert_eq!(shop_items(driver, &before).await, pairs(&[]));
 }
 
 async fn calls_that_are_dropped_take_no_others_with_them(driver: &dyn Driver) {
