@@ -78,6 +78,8 @@ pub enum Role {
     Shown,
     /// What the storage can do.
     Limit,
+    /// Likewise, with a router, so that there can be requests that do not ask for the storage.
+    LimitWithRouter,
     /// A router without sessions, which runs this workload and no other.
     Without(Workload),
 }
@@ -111,7 +113,8 @@ const CACHE: Subject =
     subject("axum_session 0.22, its cache on (shown)", AxumSession, "", Role::Shown);
 const NO_CACHE: Subject =
     subject("axum_session 0.22, no cache", AxumSession, "no cache", Role::Peer);
-const BY_HAND: Subject = subject("a map, by hand in the handlers", Raw, "by hand", Role::Limit);
+const BY_HAND: Subject =
+    subject("a map, by hand in the handlers", Raw, "by hand", Role::LimitWithRouter);
 const SINGLE: Subject = subject("the storage, one by one", Raw, "single", Role::Limit);
 const BATCHED: Subject = subject("the storage, batched", Raw, "batched", Role::Limit);
 

@@ -56,7 +56,8 @@ impl Table {
 
     /// The better figure of the rows with a role.
     fn best(&self, role: Role, workload: Workload) -> Option<f64> {
-        let rows = self.rows.iter().filter(|row| row.subject.role == role);
+        let is = |of: Role| of == role || (role, of) == (Role::Limit, Role::LimitWithRouter);
+        let rows = self.rows.iter().filter(|row| is(row.subject.role));
         let figures = rows.filter_map(|row| Some(self.figure(row.cells.get(&workload)?)));
         figures.reduce(if self.tasks == 1 { f64::min } else { f64::max })
     }
