@@ -119,7 +119,7 @@ impl<S: Server> Settings<S> {
 
     fn storage_in(&self, pool: Pool<S::Database>, statements: Statements) -> Storage<S> {
         let place = S::place(&pool.connect_options());
-        let (loads, writes) = (Arc::new(Lane::new(1)), Arc::new(Lane::new(1)));
+        let (loads, writes) = (Arc::new(Lane::new(2)), Arc::new(Lane::new(1)));
         Storage { place, statements, call_timeout: self.call_timeout, pool, loads, writes }
     }
 }

@@ -54,7 +54,7 @@ impl SqliteStorage {
             file: writer.connect_options().get_filename().to_owned(),
             statements: statements(&environment),
             environment,
-            loads: Arc::new(Lane::new(1)),
+            loads: Arc::new(Lane::new(2)),
             writes: Arc::new(Lane::new(1)),
             patience,
             writer,
