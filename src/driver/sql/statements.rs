@@ -118,25 +118,26 @@ impl Statements {
         let takes_arrays = template.dialect.lists == Lists::Arrays;
         let set_items =
             "INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}";
-        let exceeding = "SELECT 1 FROM {items} WHERE application = ? AND uid {in} GROUP BY uid
+        let exceeding =
+            "SELECT 1 FROM {items} WHERE application = ? AND uid {among uids} GROUP BY uid
             HAVING count(*) > ? OR sum(octet_length(item_key) + octet_length(value)) > ?
                 OR max(octet_length(value)) > ?";
         let set_and_check = "WITH written AS (
                 INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}
                 RETURNING uid, item_key, value),
             kept AS (SELECT i.uid, i.item_key, i.value FROM {items} i
-                WHERE i.application = ? AND i.uid {in} AND NOT EXISTS (SELECT 1 FROM written w
+                WHERE i.application = ? AND i.uid {among uids} AND NOT EXISTS (SELECT 1 FROM written w
                     WHERE w.uid = i.uid AND w.item_key = i.item_key))
             SELECT 1::bigint FROM (SELECT * FROM written UNION ALL SELECT * FROM kept) items
             GROUP BY uid HAVING count(*) > ?
                 OR sum(octet_length(item_key) + octet_length(value)) > ?
                 OR max(octet_length(value)) > ?";
         Self {
-            load_by_keys: load(r#"s."key" {in}"#),
+            load_by_keys: load(r#"s."key" {among keys}"#),
             load_many: load("s.previous_key {in} OR s.uid {in}"),
             lock_by_uids: select(
                 &Column::RECORD,
-                "SELECT {record} FROM {sessions} s WHERE s.uid {in}{skip_locked}",
+                "SELECT {record} FROM {sessions} s WHERE s.uid {among uids}{skip_locked}",
             ),
             lock_many: select(
                 &Column::RECORD,
@@ -147,15 +148,15 @@ impl Statements {
                 &[Column::Fixed, Column::Number, Column::Text],
                 "SELECT uid, CAST(octet_length(value) AS {integer}),
                     CASE WHEN octet_length(value) <= ? THEN value END
-                FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
+                FROM {items} WHERE application = ? AND item_key = ? AND uid {among uids}",
             ),
             insert_many: Many::new(template, &insert, &record_types),
             insert_with_items: takes_arrays
                 .then(|| Many::with(template, &insert_with_items, &[&record_types, &item_types])),
             insert_checks,
-            empty_many: many("DELETE FROM {items} WHERE application = ? AND uid {in}"),
+            empty_many: many("DELETE FROM {items} WHERE application = ? AND uid {among uids}"),
             delete_items: many(
-                "DELETE FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
+                "DELETE FROM {items} WHERE application = ? AND item_key = ? AND uid {among uids}",
             ),
             set_items: Many::new(template, set_items, &item_types),
             set_and_check: match template.dialect.lists {
