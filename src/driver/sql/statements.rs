@@ -39,8 +39,8 @@ pub(super) struct Statements {
     pub(super) lock_many: Many,
     pub(super) items_named: Many,
     pub(super) insert_many: Many,
-    /// Whether `insert_many` leaves out a session whose key another had before.
-    pub(super) insert_checks: bool,
+    /// Finds the sessions that had keys before, where `insert_many` does not leave out who gets such a key.
+    pub(super) retired: Option<Many>,
     /// `insert_many` and `set_items` at once, for items of the sessions that are inserted: answers a row for each
     /// session.
     pub(super) insert_with_items: Option<Many>,
@@ -97,8 +97,8 @@ impl Statements {
         };
         let record_types =
             [uid, key, key, number, number, number, number, number, number, text, text];
-        let insert_checks = template.dialect.lists != Lists::Placeholders;
-        let insert = if insert_checks {
+        let inserts_select = template.dialect.lists != Lists::Placeholders;
+        let insert = if inserts_select {
             format!(
                 r#"INSERT INTO {{sessions}} ({COLUMNS}) WITH n ({COLUMNS}) AS ({{rows}})
                 SELECT * FROM n WHERE NOT EXISTS
@@ -153,7 +153,9 @@ impl Statements {
             insert_many: Many::new(template, &insert, &record_types),
             insert_with_items: takes_arrays
                 .then(|| Many::with(template, &insert_with_items, &[&record_types, &item_types])),
-            insert_checks,
+            retired: (!inserts_select).then(|| {
+                select(&[Column::Number], "SELECT 1 FROM {sessions} s WHERE s.previous_key {in}")
+            }),
             empty_many: many("DELETE FROM {items} WHERE application = ? AND uid {among uids}"),
             delete_items: many(
                 "DELETE FROM {items} WHERE application = ? AND item_key = ? AND uid {among uids}",

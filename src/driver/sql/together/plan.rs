@@ -101,6 +101,12 @@ impl<'a> Plan<'a> {
         while !created.is_empty() {
             // A session that is inserted twice would be a collision.
             let (next, others) = created.split_at(sql.insert_many.exactly(created.len()));
+            if let Some(retired) = &sql.retired {
+                let keys = List::keys(next.iter().map(|record| &record.key));
+                if !db.finds_none(retired, &[Argument::In(&keys)]).await? {
+                    return Ok(false);
+                }
+            }
             let rows = [Argument::Rows(&record_lists(next))];
             if db.execute_many(&sql.insert_many, &rows).await? < next.len() as u64 {
                 return Ok(false);

@@ -199,11 +199,7 @@ impl Found {
                             keys.push(key);
                         }
                         // Whether they are taken is known when it is inserted.
-                        Target::New(_) if sql.insert_checks => {}
-                        Target::New(record) => {
-                            references.push(&record.session);
-                            keys.push(&record.key);
-                        }
+                        Target::New(_) => {}
                     }
                     keys.extend(&commit.session.key);
                 }
@@ -250,8 +246,7 @@ impl Found {
         }
     }
 
-    /// Whether a session has the key, or had it before, as far as it was looked for: what the insert checks by itself
-    /// was not.
+    /// Whether a session has the key, or had it before, as far as it was looked for: that of a new session was not.
     fn has(&self, key: &SessionKey) -> bool {
         self.by_key.contains_key(key)
     }
