@@ -214,7 +214,7 @@ async fn calls_at_once_have_an_outcome_each(driver: &dyn Driver) {
 }
 
 async fn creations_at_once_are_all_done(driver: &dyn Driver) {
-    for number in [2, 5, 70] {
+    for number in [2, 5, 63, 65] {
         let records: Vec<_> = (0..number)
             .map(|n| {
                 let mut record = fresh_record();
@@ -289,6 +289,29 @@ async fn creations_at_once_have_an_outcome_each(driver: &dyn Driver) {
         assert_eq!(shop_items(driver, record).await, pairs(items), "{n}");
     }
     assert_eq!(stored(driver, &before).await.as_ref(), Some(&before));
+    assert_eq!(shop_items(driver, &before).await, pairs(&[]));
+    // And one of many, in each of the ways.
+    for way in 0..3 {
+        let mut records: Vec<_> = (0..20).map(|_| fresh_record()).collect();
+        match way {
+            0 => records[10].key = before.key,
+            1 => records[10].key = before.previous_key.unwrap(),
+            _ => records[10].session = before.session,
+        }
+        let create = |record: &SessionRecord| {
+            let items = vec![changes(&[("a", Some("1"))])];
+            driver.commit(commit(Target::New(record.clone()), items))
+        };
+        let outcomes = at_once(records.iter().map(create).collect()).await;
+        for (n, (outcome, record)) in outcomes.into_iter().zip(&records).enumerate() {
+            if n == 10 {
+                assert_eq!(outcome, CommitOutcome::Collision, "{way}");
+                continue;
+            }
+            assert_eq!(outcome, CommitOutcome::Done(record.clone()), "{n}, {way}");
+            assert_eq!(shop_items(driver, record).await, pairs(&[("a", "1")]), "{n}, {way}");
+        }
+    }
     assert_eq!(shop_items(driver, &before).await, pairs(&[]));
 }
 
