@@ -395,6 +395,29 @@ mod tests {
 
     // P2
     #[tokio::test]
+    async fn as_many_batches_run_at_the_same_time_as_may() {
+        let rig = Rig { lane: Arc::new(Lane::with_room(2, 100)), runner: Arc::default() };
+        let first = rig.begun(AtDeadline::Wait).await;
+        let second = rig.begun(AtDeadline::Wait).await;
+        let mut waiting = [rig.call(11), rig.call(12)];
+        poll_all(&mut waiting).await;
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        assert_eq!(rig.batches(), [[0], [0]], "a third would be one too many");
+        rig.runner.end.notify_one();
+        assert_eq!(first.await, Ok(0));
+        for (call, number) in waiting.into_iter().zip([11, 12]) {
+            assert_eq!(call.await, Ok(number), "the other one still runs");
+        }
+        rig.runner.end.notify_one();
+        assert_eq!(second.await, Ok(0));
+        assert_eq!(rig.batches(), [vec![0], vec![0], vec![11, 12]]);
+        rig.becomes_idle().await;
+    }
+
+    // P2
+    #[tokio::test]
     async fn who_was_answered_goes_with_those_who_wait() {
         let rig = Rig::new(100);
         let first = rig.begun(AtDeadline::Wait).await;

@@ -58,5 +58,6 @@ use structures::{Type, Types};
 #[cfg(feature = "sqlite")]
 use together::WriteGroup;
 use together::{
-    Answer, Call, Loading, Together, Writing, load as load_shared, may_share, write as write_shared,
+    Answer, Call, Loading, Together, Writing, lane_of_loads, load as load_shared, may_share,
+    write as write_shared,
 };

@@ -13,8 +13,8 @@ use super::error::{is_plain_error, report};
 use super::statements::statements;
 use crate::driver::sql::{
     Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Outcome, Place,
-    Read, Reply, Run, Statements, Together, Work, Write, WriteGroup, Writing, load_shared,
-    write_shared,
+    Read, Reply, Run, Statements, Together, Work, Write, WriteGroup, Writing, lane_of_loads,
+    load_shared, write_shared,
 };
 use crate::driver::{DriverError, DriverFuture, Found, Load};
 
@@ -54,7 +54,7 @@ impl SqliteStorage {
             file: writer.connect_options().get_filename().to_owned(),
             statements: statements(&environment),
             environment,
-            loads: Arc::new(Lane::new(2)),
+            loads: lane_of_loads(readers.options().get_max_connections()),
             writes: Arc::new(Lane::new(1)),
             patience,
             writer,

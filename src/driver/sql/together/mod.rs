@@ -26,6 +26,15 @@ pub(super) use write::{Answer, Call, Writing, write};
 /// How many bytes of items the calls of a batch have at most, beside those of the first.
 const MOST_BYTES: usize = 1 << 20;
 
+/// How many batches of loads run at the same time: while the database answers one, what it has answered before is
+/// taken up. Two batches of writes were slower than one.
+const LOADS_AT_ONCE: u32 = 2;
+
+/// The lane of loads for a pool of so many connections: a batch does not wait for that of another.
+pub(super) fn lane_of_loads(connections: u32) -> Arc<Lane<Loading>> {
+    Arc::new(Lane::new(connections.clamp(1, LOADS_AT_ONCE) as usize))
+}
+
 /// A call that may go with others, until when it waits, and where its answer goes.
 pub(super) struct Waiting<C, T> {
     pub(super) call: C,
