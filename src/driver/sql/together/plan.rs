@@ -70,7 +70,7 @@ impl<'a> Plan<'a> {
         self.grown.entry(application).or_default().push(session);
     }
 
-    /// Writes all of it. Whether nothing exceeds the limits now.
+    /// Writes all of it. Whether that could be done, and nothing exceeds the limits now.
     pub(super) async fn run<C: Connection>(
         &self,
         db: &mut C,
@@ -101,17 +101,19 @@ impl<'a> Plan<'a> {
         while !created.is_empty() {
             // A session that is inserted twice would be a collision.
             let (next, others) = created.split_at(sql.insert_many.exactly(created.len()));
-            if let Some(retired) = &sql.retired {
-                let keys = List::keys(next.iter().map(|record| &record.key));
-                if !db.finds_none(retired, &[Argument::In(&keys)]).await? {
-                    return Ok(false);
-                }
-            }
             let rows = [Argument::Rows(&record_lists(next))];
-            if db.execute_many(&sql.insert_many, &rows).await? < next.len() as u64 {
+            match db.execute_many(&sql.insert_many, &rows).await {
+                Ok(inserted) if inserted == next.len() as u64 => created = others,
+                Ok(_) => return Ok(false),
+                Err(failure) if failure.is_unique_violation() => return Ok(false),
+                Err(failure) => return Err(failure),
+            }
+        }
+        if let (Some(retired), false) = (&sql.retired, self.created.is_empty()) {
+            let keys = List::keys(self.created.iter().map(|record| &record.key));
+            if !db.finds_none(retired, &[Argument::In(&keys)]).await? {
                 return Ok(false);
             }
-            created = others;
         }
         for (application, sessions) in &self.emptied {
             let arguments =

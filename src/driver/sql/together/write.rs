@@ -246,7 +246,7 @@ impl Found {
         }
     }
 
-    /// Whether a session has the key, or had it before, as far as it was looked for: that of a new session was not.
+    /// Whether a session has the key, or had it before, as far as it was looked for: the keys of new sessions were not.
     fn has(&self, key: &SessionKey) -> bool {
         self.by_key.contains_key(key)
     }
