@@ -78,7 +78,7 @@ impl<'a> List<'a> {
 pub(super) enum Argument<'a> {
     /// `?`: one value.
     One(Value<'a>),
-    /// `{in}` and `{among …}`: a list.
+    /// `{in}`: a list.
     In(&'a List<'a>),
     /// `{rows}`: a list for each column.
     Rows(&'a [List<'a>]),
@@ -156,17 +156,16 @@ pub(super) struct Many {
 }
 
 impl Many {
-    /// Fills a template with the marks `{in}` behind a column, or `{among uids}` and `{among keys}` where nothing
-    /// but `AND` stands beside it, and `{rows}` in place of the rows of an `INSERT`, whose columns have these types.
+    /// Fills a template with the marks `{in}` behind a column, and `{rows}` in place of the rows of an
+    /// `INSERT`, whose columns have these types.
     pub(super) fn new(template: &Template<'_>, text: &str, types: &[&str]) -> Self {
         Self::with(template, text, &[types])
     }
 
     /// Likewise, with `{rows}` for several tables.
     pub(super) fn with(template: &Template<'_>, text: &str, tables: &[&[&str]]) -> Self {
-        let fill = |list: &str, [uids, keys]: [&str; 2], rows: &dyn Fn(&[&str]) -> String| {
+        let fill = |list: &str, rows: &dyn Fn(&[&str]) -> String| {
             let text = text.replace("{in}", list);
-            let text = text.replace("{among uids}", uids).replace("{among keys}", keys);
             let replace = |text: String, types: &&[&str]| text.replacen("{rows}", &rows(types), 1);
             template.fill(&tables.iter().fold(text, replace))
         };
@@ -176,9 +175,7 @@ impl Many {
                     let arrays: Vec<_> = types.iter().map(|of| format!("?::{of}[]")).collect();
                     format!("SELECT * FROM unnest({})", arrays.join(", "))
                 };
-                // To PostgreSQL an array is compared with row after row, and a table is joined.
-                let joined = ["IN (SELECT unnest(?::uuid[]))", "IN (SELECT unnest(?::bytea[]))"];
-                vec![(MOST_ROWS, fill("= ANY(?)", joined, &rows))]
+                vec![(MOST_ROWS, fill("= ANY(?)", &rows))]
             }
             Lists::Placeholders | Lists::Packed => {
                 let of_size = |size| {
@@ -187,7 +184,7 @@ impl Many {
                         let row = format!("({})", vec!["?"; types.len()].join(", "));
                         format!("VALUES {}", vec![row.as_str(); size].join(", "))
                     };
-                    (size, fill(&list, [&list, &list], &rows))
+                    (size, fill(&list, &rows))
                 };
                 SIZES.map(of_size).into()
             }

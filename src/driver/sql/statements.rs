@@ -39,7 +39,7 @@ pub(super) struct Statements {
     pub(super) lock_many: Many,
     pub(super) items_named: Many,
     pub(super) insert_many: Many,
-    /// Finds the sessions that had keys before, where `insert_many` does not leave out who gets such a key.
+    /// Finds sessions by the keys that they had before, where `insert_many` does not look for them itself.
     pub(super) retired: Option<Many>,
     /// `insert_many` and `set_items` at once, for items of the sessions that are inserted: answers a row for each
     /// session.
@@ -83,6 +83,7 @@ impl Statements {
         let fill = |text: &str| template.fill(text);
         let many = |text: &str| Many::new(template, text, &[]);
         let select = |columns: &[Column], text: &str| Many::select(template, columns, text);
+        let lists = template.dialect.lists;
         let [uid, key, number, text] = own.array_types;
         let record_and_item =
             [&Column::RECORD[..], &[Column::Bytes, Column::Number, Column::Text]].concat();
@@ -95,14 +96,19 @@ impl Statements {
             );
             select(&record_and_item, &text)
         };
+        // While a table is small PostgreSQL walks over it, and there an array is compared with row after row.
+        let by_keys = match lists {
+            Lists::Arrays => format!(r#"s."key" IN (SELECT unnest(?::{key}[]))"#),
+            Lists::Placeholders | Lists::Packed => r#"s."key" {in}"#.to_owned(),
+        };
         let record_types =
             [uid, key, key, number, number, number, number, number, number, text, text];
-        let inserts_select = template.dialect.lists != Lists::Placeholders;
+        let inserts_select = lists != Lists::Placeholders;
         let insert = if inserts_select {
             format!(
                 r#"INSERT INTO {{sessions}} ({COLUMNS}) WITH n ({COLUMNS}) AS ({{rows}})
-                SELECT * FROM n WHERE NOT EXISTS
-                    (SELECT 1 FROM {{sessions}} t WHERE t.previous_key = n."key")"#
+                SELECT * FROM n WHERE (SELECT 1 FROM {{sessions}} t
+                    WHERE t.previous_key = n."key" LIMIT 1) IS NULL"#
             )
         } else {
             format!("INSERT INTO {{sessions}} ({COLUMNS}) {{rows}}")
@@ -115,29 +121,28 @@ impl Statements {
             SELECT uid FROM made"
         );
         let item_types = [uid, text, key, text];
-        let takes_arrays = template.dialect.lists == Lists::Arrays;
+        let takes_arrays = lists == Lists::Arrays;
         let set_items =
             "INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}";
-        let exceeding =
-            "SELECT 1 FROM {items} WHERE application = ? AND uid {among uids} GROUP BY uid
+        let exceeding = "SELECT 1 FROM {items} WHERE application = ? AND uid {in} GROUP BY uid
             HAVING count(*) > ? OR sum(octet_length(item_key) + octet_length(value)) > ?
                 OR max(octet_length(value)) > ?";
         let set_and_check = "WITH written AS (
                 INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}
                 RETURNING uid, item_key, value),
             kept AS (SELECT i.uid, i.item_key, i.value FROM {items} i
-                WHERE i.application = ? AND i.uid {among uids} AND NOT EXISTS (SELECT 1 FROM written w
+                WHERE i.application = ? AND i.uid {in} AND NOT EXISTS (SELECT 1 FROM written w
                     WHERE w.uid = i.uid AND w.item_key = i.item_key))
             SELECT 1::bigint FROM (SELECT * FROM written UNION ALL SELECT * FROM kept) items
             GROUP BY uid HAVING count(*) > ?
                 OR sum(octet_length(item_key) + octet_length(value)) > ?
                 OR max(octet_length(value)) > ?";
         Self {
-            load_by_keys: load(r#"s."key" {among keys}"#),
+            load_by_keys: load(&by_keys),
             load_many: load("s.previous_key {in} OR s.uid {in}"),
             lock_by_uids: select(
                 &Column::RECORD,
-                "SELECT {record} FROM {sessions} s WHERE s.uid {among uids}{skip_locked}",
+                "SELECT {record} FROM {sessions} s WHERE s.uid {in}{skip_locked}",
             ),
             lock_many: select(
                 &Column::RECORD,
@@ -148,7 +153,7 @@ impl Statements {
                 &[Column::Fixed, Column::Number, Column::Text],
                 "SELECT uid, CAST(octet_length(value) AS {integer}),
                     CASE WHEN octet_length(value) <= ? THEN value END
-                FROM {items} WHERE application = ? AND item_key = ? AND uid {among uids}",
+                FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
             ),
             insert_many: Many::new(template, &insert, &record_types),
             insert_with_items: takes_arrays
@@ -156,12 +161,12 @@ impl Statements {
             retired: (!inserts_select).then(|| {
                 select(&[Column::Number], "SELECT 1 FROM {sessions} s WHERE s.previous_key {in}")
             }),
-            empty_many: many("DELETE FROM {items} WHERE application = ? AND uid {among uids}"),
+            empty_many: many("DELETE FROM {items} WHERE application = ? AND uid {in}"),
             delete_items: many(
-                "DELETE FROM {items} WHERE application = ? AND item_key = ? AND uid {among uids}",
+                "DELETE FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
             ),
             set_items: Many::new(template, set_items, &item_types),
-            set_and_check: match template.dialect.lists {
+            set_and_check: match lists {
                 Lists::Arrays => Some(Many::new(template, set_and_check, &item_types)),
                 // Two statements in one text.
                 Lists::Packed => {

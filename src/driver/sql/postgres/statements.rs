@@ -34,13 +34,15 @@ pub(super) fn statements(
         None => "pg_table_is_visible(c.oid)".to_owned(),
     };
     let own = OwnWords {
-        // `SET LOCAL` ends with the transaction, so nothing of it stays behind in a pooler. All rows are found
-        // by an index: a plan that was made while the tables were small must not walk over large ones.
+        // `SET LOCAL` ends with the transaction, so nothing of it stays behind in a pooler. Sessions and items are
+        // found by an index: a plan that was made while the tables were small must not walk over large ones. The
+        // table of the version has one row and is walked over; that looks so expensive then that it would be
+        // compiled.
         begin: format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED;
             SET LOCAL statement_timeout = {millis};
             SET LOCAL idle_in_transaction_session_timeout = {millis};
-            SET LOCAL enable_seqscan = off"
+            SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
         ),
         array_types: ["uuid", "bytea", "bigint", "text"],
         delete_expired: "DELETE FROM {sessions} WHERE uid = ANY(ARRAY(
