@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::mem;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
@@ -25,6 +27,7 @@ pub(super) struct Lane<W> {
     state: Mutex<State<W>>,
     /// How many batches run at the same time at most.
     width: usize,
+    lone: Lone,
     /// Places of calls that wait.
     room: Semaphore,
 }
@@ -35,6 +38,10 @@ struct State<W> {
     tickets: Ticket,
     /// How many [`Drainer`]s there are.
     drainers: usize,
+    /// Whether a lone call runs in its caller's future.
+    has_lone: bool,
+    /// Whether the latest batch was one call, so that the next one will find nobody to go with either.
+    is_quiet: bool,
 }
 
 /// The number of a call: later ones are higher.
@@ -88,6 +95,16 @@ pub(super) enum Unanswered {
     NoRuntime,
 }
 
+/// Where a call runs that finds nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lone {
+    /// On a task of its own, and later ones wait for it.
+    OnTask,
+    /// In its caller's future, which is quicker, and later ones do not wait for it: they cannot know whether it
+    /// is polled. If its caller goes away it runs on on a task of its own.
+    WithCaller,
+}
+
 /// What becomes of a call that has begun and has no answer at its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
@@ -102,14 +119,20 @@ pub(super) enum AtDeadline {
 }
 
 impl<W: Work> Lane<W> {
-    /// A lane that runs so many batches at the same time.
-    pub(super) fn new(width: usize) -> Self {
-        Self::with_room(width, ROOM)
+    /// A lane that runs so many batches at the same time, beside a lone call that runs with its caller.
+    pub(super) fn new(width: usize, lone: Lone) -> Self {
+        Self::with_room(width, lone, ROOM)
     }
 
-    fn with_room(width: usize, places: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), tickets: 0, drainers: 0 };
-        Self { state: Mutex::new(state), width, room: Semaphore::new(places) }
+    fn with_room(width: usize, lone: Lone, places: usize) -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            tickets: 0,
+            drainers: 0,
+            has_lone: false,
+            is_quiet: true,
+        };
+        Self { state: Mutex::new(state), width, lone, room: Semaphore::new(places) }
     }
 
     /// Takes a place and waits for the answer.
@@ -134,7 +157,17 @@ impl<W: Work> Lane<W> {
         // Given back by whoever takes the call out of the queue.
         place.forget();
         let (reply, mut answer) = oneshot::channel();
-        let ticket = self.push(&runtime, runner, work(reply));
+        let ticket = match self.push(&runtime, runner, work(reply)) {
+            Pushed::Waits(ticket) => ticket,
+            Pushed::Runs(mut lone) => {
+                match (timeout_at(deadline, &mut lone).await, at_deadline) {
+                    (Ok(()), _) => {}
+                    (Err(_), AtDeadline::Wait) => lone.await,
+                    (Err(_), AtDeadline::Leave) => return Err(Unanswered::Running),
+                }
+                return answer.await.map_err(|_| Unanswered::Stopped);
+            }
+        };
         match timeout_at(deadline, &mut answer).await {
             Ok(answer) => return answer.map_err(|_| Unanswered::Stopped),
             Err(_) if self.withdraw(ticket) => return Err(Unanswered::NotBegun),
@@ -146,20 +179,32 @@ impl<W: Work> Lane<W> {
         }
     }
 
-    fn push<R: Run<W>>(self: &Arc<Self>, runtime: &Handle, runner: &Arc<R>, work: W) -> Ticket {
+    fn push<R: Run<W>>(self: &Arc<Self>, runtime: &Handle, runner: &Arc<R>, work: W) -> Pushed {
         let mut state = self.state.lock();
+        let finds_nobody = state.drainers == 0 && !state.has_lone;
+        if self.lone == Lone::WithCaller && finds_nobody && state.is_quiet {
+            state.has_lone = true;
+            drop(state);
+            self.room.add_permits(1);
+            let (over, runner) = (LoneOver(self.clone()), runner.clone());
+            let run = async move {
+                let _over = over;
+                let _ = AssertUnwindSafe(runner.run(vec![work])).catch_unwind().await;
+            };
+            return Pushed::Runs(RunsOn { run: Some(Box::pin(run)), runtime: runtime.clone() });
+        }
         state.tickets += 1;
         let ticket = state.tickets;
         state.waiting.push_back((ticket, work));
         if state.drainers == self.width {
-            return ticket;
+            return Pushed::Waits(ticket);
         }
         state.drainers += 1;
         // A runtime that is being shut down drops the task at once, and that takes the lock.
         drop(state);
         let drainer = Drainer { lane: self.clone(), ended: false };
         runtime.spawn(drainer.drain(runner.clone()));
-        ticket
+        Pushed::Waits(ticket)
     }
 
     /// Takes a call back. Whether it had not begun.
@@ -197,6 +242,7 @@ impl<W: Work> Lane<W> {
             state.waiting.push_front(waits);
         }
         state.drainers -= usize::from(batch.is_empty());
+        state.is_quiet = batch.len() < 2;
         drop(state);
         self.room.add_permits(batch.len() + given_up.len());
         batch
@@ -208,6 +254,48 @@ impl<W: Work> Lane<W> {
         let is_done = state.waiting.is_empty();
         state.drainers -= usize::from(is_done);
         is_done
+    }
+}
+
+/// What becomes of a call at first.
+enum Pushed {
+    Waits(Ticket),
+    Runs(RunsOn),
+}
+
+/// Says that the lone call is over.
+struct LoneOver<W>(Arc<Lane<W>>);
+
+impl<W> Drop for LoneOver<W> {
+    fn drop(&mut self) {
+        self.0.state.lock().has_lone = false;
+    }
+}
+
+/// What runs with its caller, and without it if it goes away.
+struct RunsOn {
+    /// `None` when it has ended.
+    run: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    runtime: Handle,
+}
+
+impl Future for RunsOn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(run) = &mut self.run {
+            ready!(run.as_mut().poll(context));
+            self.run = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for RunsOn {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.runtime.spawn(run);
+        }
     }
 }
 
@@ -327,7 +415,10 @@ mod tests {
 
     impl Rig {
         fn new(places: usize) -> Self {
-            Self { lane: Arc::new(Lane::with_room(1, places)), runner: Arc::default() }
+            Self {
+                lane: Arc::new(Lane::with_room(1, Lone::OnTask, places)),
+                runner: Arc::default(),
+            }
         }
 
         fn call_by(&self, number: u32, deadline: Instant, at_deadline: AtDeadline) -> Answer {
@@ -396,7 +487,8 @@ mod tests {
     // P2
     #[tokio::test]
     async fn as_many_batches_run_at_the_same_time_as_may() {
-        let rig = Rig { lane: Arc::new(Lane::with_room(2, 100)), runner: Arc::default() };
+        let rig =
+            Rig { lane: Arc::new(Lane::with_room(2, Lone::OnTask, 100)), runner: Arc::default() };
         let first = rig.begun(AtDeadline::Wait).await;
         let second = rig.begun(AtDeadline::Wait).await;
         let mut waiting = [rig.call(11), rig.call(12)];
@@ -508,6 +600,85 @@ mod tests {
         assert_eq!(rig.lane.room.available_permits(), 2);
     }
 
+    /// A lane where a lone call runs with its caller.
+    fn with_caller() -> Rig {
+        Rig { lane: Arc::new(Lane::with_room(1, Lone::WithCaller, 100)), runner: Arc::default() }
+    }
+
+    // P2
+    #[tokio::test]
+    async fn a_lone_call_runs_with_its_caller_and_nobody_waits_for_it() {
+        let rig = with_caller();
+        let mut lone = rig.call(0);
+        poll_once(&mut lone).await;
+        assert_eq!(rig.batches(), [[0]], "it has begun within its first poll");
+        let mut others = [rig.call(11), rig.call(12)];
+        poll_all(&mut others).await;
+        for (call, number) in others.into_iter().zip([11, 12]) {
+            assert_eq!(call.await, Ok(number));
+        }
+        rig.runner.end.notify_one();
+        assert_eq!(lone.await, Ok(0));
+        assert_eq!(rig.batches(), [vec![0], vec![11, 12]]);
+        rig.becomes_idle().await;
+        // After calls that went together the next one is likely to find company.
+        let mut first = rig.call(21);
+        poll_once(&mut first).await;
+        assert_eq!(rig.batches().len(), 2);
+        assert_eq!(first.await, Ok(21));
+        rig.becomes_idle().await;
+        let mut lone = rig.call(31);
+        poll_once(&mut lone).await;
+        assert_eq!(rig.batches().len(), 4);
+        assert_eq!(lone.await, Ok(31));
+        assert_eq!(rig.lane.room.available_permits(), 100);
+    }
+
+    // D6
+    #[tokio::test]
+    async fn a_lone_call_goes_on_without_its_caller() {
+        let rig = with_caller();
+        let mut lone = rig.begun(AtDeadline::Wait).await;
+        poll_once(&mut lone).await;
+        drop(lone);
+        assert!(rig.lane.state.lock().has_lone);
+        rig.runner.end.notify_one();
+        while rig.lane.state.lock().has_lone {
+            yield_now().await;
+        }
+        let mut next = rig.call(11);
+        poll_once(&mut next).await;
+        assert_eq!(rig.batches(), [[0], [11]]);
+        assert_eq!(next.await, Ok(11));
+    }
+
+    #[tokio::test]
+    async fn a_lone_call_that_panics_is_answered_and_does_not_stop_later_ones() {
+        let rig = with_caller();
+        assert_eq!(rig.call(66).await, Err(Unanswered::Stopped));
+        assert_eq!(rig.call(11).await, Ok(11));
+    }
+
+    // P2
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_call_is_bounded_where_that_is_wanted() {
+        let rig = with_caller();
+        let lone = rig.begun(AtDeadline::Leave).await;
+        assert_eq!(lone.await, Err(Unanswered::Running));
+        assert!(rig.lane.state.lock().has_lone, "it runs on");
+        rig.runner.end.notify_one();
+        while rig.lane.state.lock().has_lone {
+            yield_now().await;
+        }
+        let mut lone = rig.call_by(0, soon(), AtDeadline::Wait);
+        poll_once(&mut lone).await;
+        let end = async {
+            tokio::time::sleep(Duration::from_secs(90)).await;
+            rig.runner.end.notify_one();
+        };
+        assert_eq!(tokio::join!(lone, end).0, Ok(0), "it has run for longer than a call waits");
+    }
+
     fn runtime() -> Runtime {
         Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()
     }
@@ -531,7 +702,8 @@ mod tests {
     // P2
     #[test]
     fn what_one_runtime_leaves_behind_another_runs() {
-        let rig = Rig { lane: Arc::new(Lane::with_room(2, 100)), runner: Arc::default() };
+        let rig =
+            Rig { lane: Arc::new(Lane::with_room(2, Lone::OnTask, 100)), runner: Arc::default() };
         let (old, new) = (runtime(), runtime());
         let mut stopped = old.block_on(rig.begun(AtDeadline::Wait));
         let running = new.block_on(rig.begun(AtDeadline::Wait));
@@ -555,7 +727,7 @@ mod tests {
         assert_eq!(handle.block_on(rig.call(11)), Err(Unanswered::Stopped));
         assert_eq!(rig.lane.state.lock().drainers, 0);
         let mut outside = rig.call(12);
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
         assert_eq!(outside.as_mut().poll(&mut cx), Poll::Ready(Err(Unanswered::NoRuntime)));
         assert_eq!(runtime().block_on(rig.call(13)), Ok(13));
     }

@@ -12,7 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::rig::{both, choose, explore, give_up_after};
-use lane::{AtDeadline, Lane, Place, Reply, Run, Unanswered, Work};
+use lane::{AtDeadline, Lane, Lone, Place, Reply, Run, Unanswered, Work};
 
 /// The numbers of the calls, when they begin and when they end.
 #[derive(Default)]
@@ -75,7 +75,7 @@ fn writes_run_whole_and_one_batch_after_another_whoever_gives_up() {
             }
         });
 
-        let (lane, log) = (Arc::new(Lane::new(1)), Arc::new(Log::default()));
+        let (lane, log) = (Arc::new(Lane::new(1, Lone::OnTask)), Arc::new(Log::default()));
         let run = |number, deadline| {
             let (lane, log) = (lane.clone(), log.clone());
             async move {

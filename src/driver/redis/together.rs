@@ -17,7 +17,7 @@ use super::keys::prefix;
 use super::link::may_be_sent_again;
 use super::scripts::Script;
 use super::storage::Storage;
-use crate::driver::lane::{AtDeadline, Lane, Place, Reply, Run, Work};
+use crate::driver::lane::{AtDeadline, Lane, Lone, Place, Reply, Run, Work};
 use crate::driver::{ApplicationName, DriverError};
 
 /// How many calls one script runs at most. Other clients of the server wait meanwhile.
@@ -84,8 +84,8 @@ pub(super) struct Lanes {
 impl Lanes {
     pub(super) fn new(keys_are_spread: bool) -> Self {
         Self {
-            reads: Arc::new(Lane::new(SCRIPTS_AT_ONCE)),
-            writes: Arc::new(Lane::new(SCRIPTS_AT_ONCE)),
+            reads: Arc::new(Lane::new(SCRIPTS_AT_ONCE, Lone::WithCaller)),
+            writes: Arc::new(Lane::new(SCRIPTS_AT_ONCE, Lone::OnTask)),
             keys_are_spread: keys_are_spread.into(),
         }
     }

@@ -35,7 +35,7 @@ mod together;
 mod url;
 mod write;
 
-use super::lane::{AtDeadline, Lane, Run, Unanswered};
+use super::lane::{AtDeadline, Lane, Lone, Run, Unanswered};
 #[cfg(feature = "sqlite")]
 use super::lane::{Place, Reply, Work};
 use super::name::EnvironmentName;

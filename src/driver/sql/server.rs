@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::url::{Scheme, at_least_one, try_connect, try_pool};
 use super::{
-    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Outcome, Read,
-    Report, Run, Statements, Together, Write, Writing, lane_of_loads, load_shared, write_shared,
+    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Lone, Outcome,
+    Read, Report, Run, Statements, Together, Write, Writing, lane_of_loads, load_shared,
+    write_shared,
 };
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Found, Load};
 
@@ -120,7 +121,7 @@ impl<S: Server> Settings<S> {
     fn storage_in(&self, pool: Pool<S::Database>, statements: Statements) -> Storage<S> {
         let place = S::place(&pool.connect_options());
         let connections = pool.options().get_max_connections();
-        let (loads, writes) = (lane_of_loads(connections), Arc::new(Lane::new(1)));
+        let (loads, writes) = (lane_of_loads(connections), Arc::new(Lane::new(1, Lone::OnTask)));
         Storage { place, statements, call_timeout: self.call_timeout, pool, loads, writes }
     }
 }

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use super::error::{is_plain_error, report};
 use super::statements::statements;
 use crate::driver::sql::{
-    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Outcome, Place,
-    Read, Reply, Run, Statements, Together, Work, Write, WriteGroup, Writing, lane_of_loads,
+    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Lone, Outcome,
+    Place, Read, Reply, Run, Statements, Together, Work, Write, WriteGroup, Writing, lane_of_loads,
     load_shared, write_shared,
 };
 use crate::driver::{DriverError, DriverFuture, Found, Load};
@@ -55,7 +55,7 @@ impl SqliteStorage {
             statements: statements(&environment),
             environment,
             loads: lane_of_loads(readers.options().get_max_connections()),
-            writes: Arc::new(Lane::new(1)),
+            writes: Arc::new(Lane::new(1, Lone::OnTask)),
             patience,
             writer,
             readers,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{AtDeadline, Lane, Run, Unanswered};
+use super::{AtDeadline, Lane, Lone, Run, Unanswered};
 use crate::driver::lane::{Reply, Work};
 use crate::driver::{DriverError, DriverFuture, Found, Load};
 
@@ -30,9 +30,11 @@ const MOST_BYTES: usize = 1 << 20;
 /// taken up. Two batches of writes were slower than one.
 const LOADS_AT_ONCE: u32 = 2;
 
-/// The lane of loads for a pool of so many connections: a batch does not wait for that of another.
+/// The lane of loads for a pool of so many connections: a batch does not wait for that of another, nor for that of
+/// a lone load whose caller does not poll it.
 pub(super) fn lane_of_loads(connections: u32) -> Arc<Lane<Loading>> {
-    Arc::new(Lane::new(connections.clamp(1, LOADS_AT_ONCE) as usize))
+    let lone = if connections > LOADS_AT_ONCE { Lone::WithCaller } else { Lone::OnTask };
+    Arc::new(Lane::new(connections.clamp(1, LOADS_AT_ONCE) as usize, lone))
 }
 
 /// A call that may go with others, until when it waits, and where its answer goes.
