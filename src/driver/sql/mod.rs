@@ -55,9 +55,9 @@ use server::{DEFAULT_CALL_TIMEOUT, Server, Settings, Source, Storage};
 use statement::{Dialect, Statement, Template};
 use statements::{EnvironmentStatements, OwnWords, Statements};
 use structures::{Type, Types};
-#[cfg(feature = "sqlite")]
-use together::WriteGroup;
 use together::{
-    Answer, Call, Loading, Together, Writing, lane_of_loads, load as load_shared, may_share,
-    write as write_shared,
+    Answer, Call, Loading, Together, Writing, lane_of_loads,
+    load as load_shared, may_share, write as write_shared,
 };
+#[cfg(feature = "sqlite")]
+use together::{WholeTransactions, WriteGroup, write_at_once};

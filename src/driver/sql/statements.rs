@@ -1,5 +1,7 @@
 //! The SQL that all databases share. Arguments stand in the order of their `?`.
 
+#[cfg(feature = "sqlite")]
+use super::WholeTransactions;
 use super::many::Column;
 use super::{Lists, Many, Statement, Structure, Template};
 
@@ -50,6 +52,9 @@ pub(super) struct Statements {
     /// `set_items` and `exceeding` at once, for the items of one application.
     pub(super) set_and_check: Option<Many>,
     pub(super) exceeding: Many,
+    /// Where a trip to the database costs more than a statement.
+    #[cfg(feature = "sqlite")]
+    pub(super) whole: Option<WholeTransactions>,
     pub(super) version: Statement,
     pub(super) environment: EnvironmentStatements,
 }
@@ -137,13 +142,43 @@ impl Statements {
             GROUP BY uid HAVING count(*) > ?
                 OR sum(octet_length(item_key) + octet_length(value)) > ?
                 OR max(octet_length(value)) > ?";
+        let lock_by_uids = "SELECT {record} FROM {sessions} s WHERE s.uid {in}{skip_locked}";
+        #[cfg(feature = "sqlite")]
+        let whole = || {
+            let begin = &own.begin;
+            let records = Many::packed(&Column::RECORD, lock_by_uids);
+            // A row without a session, which no table takes: what exceeds the limits ends the transaction.
+            let store = format!(
+                "{begin}; {records};
+                INSERT INTO {{items}} (uid, application, item_key, value)
+                    WITH n (uid, application, item_key, value) AS ({{rows}})
+                    SELECT * FROM n WHERE EXISTS (SELECT 1 FROM {{sessions}} s
+                        WHERE s.uid = n.uid AND s.expires > ?) {{or_replace}};
+                INSERT INTO {{items}} (uid, application, item_key, value)
+                    WITH answer (one) AS ({exceeding}) SELECT NULL, '', '', '' FROM answer;
+                COMMIT"
+            );
+            // A list that is filled up has one row several times. A key that another session had before is made none,
+            // which no table takes either.
+            let create = format!(
+                r#"{begin}; INSERT INTO {{sessions}} ({COLUMNS}) WITH n ({COLUMNS}) AS ({{rows}})
+                SELECT DISTINCT uid, CASE WHEN (SELECT 1 FROM {{sessions}} t
+                    WHERE t.previous_key = n."key" LIMIT 1) IS NULL THEN "key" END,
+                    previous_key, rotated, expires, ends, created, last_used, cookie_lifetime,
+                    principal, note FROM n;
+                {set_items}; COMMIT"#
+            );
+            WholeTransactions {
+                store: Many::new(template, &store, &item_types),
+                create: Many::with(template, &create, &[&record_types, &item_types]),
+            }
+        };
         Self {
+            #[cfg(feature = "sqlite")]
+            whole: (lists == Lists::Packed).then(whole),
             load_by_keys: load(&by_keys),
             load_many: load("s.previous_key {in} OR s.uid {in}"),
-            lock_by_uids: select(
-                &Column::RECORD,
-                "SELECT {record} FROM {sessions} s WHERE s.uid {in}{skip_locked}",
-            ),
+            lock_by_uids: select(&Column::RECORD, lock_by_uids),
             lock_many: select(
                 &Column::RECORD,
                 r#"SELECT {record} FROM {sessions} s

@@ -57,7 +57,9 @@ use crate::driver::DriverError;
 ///
 /// A file is put into [WAL mode](https://www.sqlite.org/wal.html), with `synchronous=NORMAL`: what
 /// was committed survives a crash of the process; a power loss or a crash of the operating system
-/// may take the last commits with it, and leaves the file sound. Beside `sessions.db` there are
+/// may take the last commits with it - what the operating system has not written yet, and no more than the log holds -
+/// and leaves the file sound. A log of 16 MiB is brought into the file
+/// ([`wal_autocheckpoint`](https://www.sqlite.org/pragma.html#pragma_wal_autocheckpoint)). Beside `sessions.db` there are
 /// `sessions.db-wal` and `sessions.db-shm` while it is open, which belong to it. The file must not
 /// lie on a network file system.
 ///
@@ -73,7 +75,8 @@ use crate::driver::DriverError;
 /// Calls that wait at the same moment go together, loads in one statement and commits in one
 /// transaction, each with an answer of its own; a lone call waits for no other.
 ///
-/// A connection that the driver has opened keeps up to 32 MiB of the file in memory.
+/// A connection that the driver has opened keeps up to 32 MiB of the file in memory, and what SQLite would put into
+/// temporary files.
 ///
 /// # Cancel safety
 ///
@@ -109,7 +112,8 @@ impl SqliteDriver {
     ///
     /// Its connections need foreign keys, which sqlx turns on unless told otherwise, and texts in
     /// UTF-8. The rest (the journal, `synchronous`, how many connections there are) is the pool's; with
-    /// a `statement_cache_capacity` of 256 they keep all statements of the driver prepared.
+    /// a `statement_cache_capacity` of 256 they keep all statements of the driver prepared, and with
+    /// `temp_store=MEMORY` commits that go together need no temporary file.
     /// The calls of the driver that write wait for each other; the application's own transactions on
     /// the pool wait for them, and they for those, as the connections' `busy_timeout` says.
     pub fn builder_for(pool: SqlitePool) -> SqliteDriverBuilder {

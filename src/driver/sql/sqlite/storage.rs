@@ -9,12 +9,12 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Sqlite, SqlitePool};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{is_plain_error, report};
+use super::error::{is_busy, is_plain_error, report};
 use super::statements::statements;
 use crate::driver::sql::{
     Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Lone, Outcome,
     Place, Read, Reply, Run, Statements, Together, Work, Write, WriteGroup, Writing, lane_of_loads,
-    load_shared, write_shared,
+    load_shared, write_at_once, write_shared,
 };
 use crate::driver::{DriverError, DriverFuture, Found, Load};
 
@@ -114,6 +114,17 @@ impl SqliteStorage {
         deadline: Instant,
     ) -> Result<Vec<Option<Answer>>, Failure> {
         let (mut connection, sql) = (self.writer_by(deadline).await?, &self.statements);
+        match write_at_once(&mut *connection, sql, calls).await {
+            Ok(Some(answers)) => return Ok(answers),
+            Ok(None) => {}
+            Err(failure) => {
+                rollback(&mut connection, sql).await;
+                // What has waited for the lock of another process in vain need not do so once more.
+                let was_busy = matches!(&failure, Failure::Sqlx(sqlx::Error::Database(error))
+                    if is_busy(error.code().as_deref()));
+                return if was_busy { Err(failure) } else { Ok(Vec::new()) };
+            }
+        }
         begin(&mut connection, sql).await?;
         let answers = write_shared(&mut *connection, sql, calls).await;
         if let Ok(Some(answers)) = answers {

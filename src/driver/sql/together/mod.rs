@@ -5,6 +5,8 @@
 //! read - is answered by nothing here: the call is run alone, as `read` and `write` do it, and gets its
 //! answer there. So what is wrong with one call is no matter to the others.
 
+#[cfg(feature = "sqlite")]
+mod at_once;
 mod load;
 mod plan;
 mod write;
@@ -18,6 +20,8 @@ use super::{AtDeadline, Lane, Lone, Run, Unanswered};
 use crate::driver::lane::{Reply, Work};
 use crate::driver::{DriverError, DriverFuture, Found, Load};
 
+#[cfg(feature = "sqlite")]
+pub(super) use at_once::{WholeTransactions, write_at_once};
 pub(super) use load::{Loading, load, may_share};
 #[cfg(feature = "sqlite")]
 pub(super) use write::WriteGroup;

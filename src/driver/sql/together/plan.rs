@@ -22,14 +22,14 @@ pub(super) struct Plan<'a> {
     pub(super) keys: HashSet<SessionKey>,
     pub(super) created: Vec<SessionRecord>,
     pub(super) changed: Vec<SessionRecord>,
+    pub(super) items: Vec<Item<'a>>,
     emptied: HashMap<&'a ApplicationName, Vec<SessionRef>>,
     removed: HashMap<(&'a ApplicationName, &'a str), Vec<SessionRef>>,
-    items: Vec<Item<'a>>,
     /// Where there may be more than before.
     grown: HashMap<&'a ApplicationName, Vec<SessionRef>>,
 }
 
-type Item<'a> = (SessionRef, &'a ApplicationName, &'a str, &'a str);
+pub(super) type Item<'a> = (SessionRef, &'a ApplicationName, &'a str, &'a str);
 
 impl<'a> Plan<'a> {
     /// Adds changes of a session that exists.
@@ -170,8 +170,32 @@ impl<'a> Plan<'a> {
     }
 }
 
+#[cfg(feature = "sqlite")]
+impl<'a> Plan<'a> {
+    /// The application, if items of one application are stored in sessions that exist, and nothing else is written.
+    pub(super) fn only_stores_of(&self) -> Option<&'a ApplicationName> {
+        let mut grown = self.grown.keys();
+        match (grown.next(), grown.next()) {
+            (Some(application), None) if self.changes_items_alone() => Some(application),
+            _ => None,
+        }
+    }
+
+    fn changes_items_alone(&self) -> bool {
+        self.created.is_empty()
+            && self.changed.is_empty()
+            && self.emptied.is_empty()
+            && self.removed.is_empty()
+    }
+
+    /// Whether the sessions that are created, and the items, need one statement each.
+    pub(super) fn fits_one_statement(&self) -> bool {
+        self.created.len() <= MOST_ROWS && portion(&self.items) == self.items.len()
+    }
+}
+
 /// What asks for the sessions in which an application has more than the limits allow.
-fn what_exceeds<'a>(
+pub(super) fn what_exceeds<'a>(
     application: &'a ApplicationName,
     sessions: &'a List<'a>,
     limits: &Limits,
@@ -196,7 +220,7 @@ fn portion(items: &[Item<'_>]) -> usize {
     items.iter().take(MOST_ROWS).take_while(fits).count()
 }
 
-fn item_lists<'a>(items: &[Item<'a>]) -> [List<'a>; 4] {
+pub(super) fn item_lists<'a>(items: &[Item<'a>]) -> [List<'a>; 4] {
     [
         List::uids(items.iter().map(|(session, ..)| session)),
         List::Texts(items.iter().map(|(_, application, ..)| Some(application.as_str())).collect()),
@@ -206,7 +230,7 @@ fn item_lists<'a>(items: &[Item<'a>]) -> [List<'a>; 4] {
 }
 
 /// The columns of records, each as a list.
-fn record_lists(records: &[SessionRecord]) -> Vec<List<'_>> {
+pub(super) fn record_lists(records: &[SessionRecord]) -> Vec<List<'_>> {
     let mut lists: Vec<List<'_>> = Vec::new();
     for record in records {
         let values = record_values(record);

@@ -114,6 +114,10 @@ impl Call {
 }
 
 impl Answer {
+    pub(super) fn done(record: SessionRecord) -> Self {
+        Self::Commit(CommitOutcome::Done(record))
+    }
+
     pub(in super::super) fn into_commit(self) -> Result<CommitOutcome, DriverError> {
         match self {
             Self::Commit(outcome) => Ok(outcome),
@@ -174,7 +178,8 @@ pub(in super::super) async fn write<'a, C: Connection>(
 
 /// The sessions that a batch names, as they are. Others cannot change them before the end of the
 /// transaction; what they are changing at the moment is left out.
-struct Found {
+#[derive(Default)]
+pub(super) struct Found {
     sessions: HashMap<SessionRef, SessionRecord>,
     /// By current and by previous key.
     by_key: HashMap<SessionKey, SessionRef>,
@@ -206,7 +211,7 @@ impl Found {
             }
         }
         let (references, keys) = (List::uids(references), List::keys(keys));
-        let mut found = Self { sessions: HashMap::new(), by_key: HashMap::new() };
+        let mut found = Self::default();
         let by_uids = [Argument::In(&references)];
         let arguments = [Argument::In(&references), Argument::In(&keys), Argument::In(&keys)];
         let (lock, arguments) = match (references.is_empty(), keys.is_empty()) {
@@ -301,14 +306,14 @@ impl<'a> Plan<'a> {
                     Target::New(record) => self.create(commit, record, found)?,
                     _ => self.apply(commit, found.target(commit)?, found)?,
                 };
-                Some(Answer::Commit(CommitOutcome::Done(record)))
+                Some(Answer::done(record))
             }
             Call::Replace(replace) => self.replace(replace, found, stored).map(Answer::Replace),
         }
     }
 
     /// Creates a session and answers its record.
-    fn create(
+    pub(super) fn create(
         &mut self,
         commit: &'a Commit,
         record: &SessionRecord,

@@ -4,6 +4,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, Row};
 
 use super::*;
+use crate::driver::sql::Statement;
 use crate::driver::{Cleanup, DriverErrorKind, EnvironmentState, ReplaceItem, ReplaceOutcome};
 
 async fn pragma(pool: &SqlitePool, statement: &'static str) -> String {
@@ -179,8 +180,12 @@ async fn every_statement_finds_its_rows_by_an_index() {
         &sql.delete,
         &sql.delete_expired,
     ];
-    for statement in many.into_iter().flat_map(|many| many.texts()).chain(single) {
-        let text = statement.as_str();
+    let whole = sql.whole.as_ref().unwrap();
+    let whole = [&whole.store, &whole.create].into_iter().flat_map(|many| many.texts());
+    let whole = whole.flat_map(|texts| texts.as_str().split(';'));
+    let of_whole = whole.filter(|text| !text.contains("BEGIN") && !text.contains("COMMIT"));
+    let alone = many.into_iter().flat_map(|many| many.texts()).chain(single);
+    for text in alone.map(Statement::as_str).chain(of_whole) {
         let explain = format!("EXPLAIN QUERY PLAN {text}");
         let rows =
             sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&driver.0.writer).await.unwrap();
