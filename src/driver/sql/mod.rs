@@ -1,7 +1,7 @@
 //! Sessions in SQL databases. What they share stands here, once:
 //!
 //! - `statements`, `structures`, `read`, `write`, `environment`: the calls, and their SQL;
-//! - `connection`, `call`: what a call needs of a database;
+//! - `connection`, `call`: what a call needs of a database; `leases`: whose turn a connection is;
 //! - `together`: calls that wait at the same moment, and share a statement or a transaction;
 //! - `statement`, `many`, `rows`, `error`: texts, columns and errors;
 //! - `server`: connections to a server, and the bounds of a call's time;
@@ -16,6 +16,7 @@ mod connection;
 mod driver;
 mod environment;
 mod error;
+mod leases;
 mod many;
 #[cfg(feature = "mysql")]
 pub(super) mod mysql;
@@ -44,6 +45,7 @@ use connection::{Connection, Row, Value, connection_of_sqlx};
 use driver::sql_driver;
 use environment::{ChangeEnvironment, Column, INSERT_VERSION, Kind, Structure};
 use error::{Failure, Report};
+use leases::{IfUnsound, Lease, Leases, PoolOf};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 use many::KEPT_PREPARED;
 #[cfg(feature = "postgres")]
@@ -56,8 +58,8 @@ use statement::{Dialect, Statement, Template};
 use statements::{EnvironmentStatements, OwnWords, Statements};
 use structures::{Type, Types};
 use together::{
-    Answer, Call, Loading, Together, Writing, lane_of_loads,
-    load as load_shared, may_share, write as write_shared,
+    Answer, Call, Loading, Together, Writing, lane_of_loads, load as load_shared, may_share,
+    write as write_shared,
 };
 #[cfg(feature = "sqlite")]
 use together::{WholeTransactions, WriteGroup, write_at_once};

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use sqlx::error::DatabaseError;
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions, Database, Pool};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::url::{Scheme, at_least_one, try_connect, try_pool};
 use super::{
-    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Lone, Outcome,
-    Read, Report, Run, Statements, Together, Write, Writing, lane_of_loads, load_shared,
-    write_shared,
+    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, IfUnsound, Lane, Lease, Leases,
+    Loading, Lone, Outcome, PoolOf, Read, Report, Run, Statements, Together, Write, Writing,
+    lane_of_loads, load_shared, write_shared,
 };
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Found, Load};
 
@@ -96,11 +96,11 @@ impl<S: Server> Settings<S> {
     /// Makes a first connection, which tells what is wrong with the URL.
     pub(super) async fn open(&self, statements: Statements) -> Result<Storage<S>, DriverError> {
         let limit = self.call_timeout;
-        let pool = match &self.source {
+        let (pool, pool_of) = match &self.source {
             Source::Pool(pool) => {
                 let place = S::place(&pool.connect_options());
                 try_pool(pool, &place, S::SCHEME.server, limit, S::report).await?;
-                pool.clone()
+                (pool.clone(), PoolOf::Application)
             }
             Source::Url(url) => {
                 let options: Options<S> = S::SCHEME.parse(url)?;
@@ -112,17 +112,16 @@ impl<S: Server> Settings<S> {
                 let (options, pool) = S::bound(options.disable_statement_logging(), pool, limit);
                 let place = S::place(&options);
                 try_connect(&options, &place, S::SCHEME.server, limit, S::report).await?;
-                pool.connect_lazy_with(options)
+                (pool.connect_lazy_with(options), PoolOf::Driver)
             }
         };
-        Ok(self.storage_in(pool, statements))
+        Ok(self.storage_in(Leases::new(pool, pool_of, IfUnsound::Close), statements))
     }
 
-    fn storage_in(&self, pool: Pool<S::Database>, statements: Statements) -> Storage<S> {
-        let place = S::place(&pool.connect_options());
-        let connections = pool.options().get_max_connections();
-        let (loads, writes) = (lane_of_loads(connections), Arc::new(Lane::new(1, Lone::OnTask)));
-        Storage { place, statements, call_timeout: self.call_timeout, pool, loads, writes }
+    fn storage_in(&self, leases: Leases<S::Database>, statements: Statements) -> Storage<S> {
+        let place = S::place(&leases.connect_options());
+        let (loads, writes) = (lane_of_loads(leases.most()), Arc::new(Lane::new(1, Lone::OnTask)));
+        Storage { place, statements, call_timeout: self.call_timeout, leases, loads, writes }
     }
 }
 
@@ -155,7 +154,7 @@ pub(super) struct Storage<S: Server> {
     statements: Statements,
     /// How long a call may take, from asking for a connection to the last answer.
     call_timeout: Duration,
-    pub(super) pool: Pool<S::Database>,
+    pub(super) leases: Leases<S::Database>,
     loads: Arc<Lane<Loading>>,
     writes: Arc<Lane<Writing>>,
 }
@@ -163,7 +162,8 @@ pub(super) struct Storage<S: Server> {
 impl<S: Server> Storage<S> {
     /// In a pool of the application's, with the default settings.
     pub(super) fn new(pool: Pool<S::Database>, statements: Statements) -> Self {
-        Settings::new(Source::Pool(pool.clone())).storage_in(pool, statements)
+        let leases = Leases::new(pool.clone(), PoolOf::Application, IfUnsound::Close);
+        Settings::new(Source::Pool(pool)).storage_in(leases, statements)
     }
 
     pub(super) fn read<R: Read>(self: &Arc<Self>, call: R) -> DriverFuture<R::Answer> {
@@ -264,13 +264,13 @@ impl<S: Server> Storage<S> {
 
     async fn reading<R: Read>(&self, call: &R, deadline: Instant) -> Result<R::Answer, Failure> {
         let mut lease = self.lease(deadline).await?;
-        let answer = call.run(&mut *lease.connection, &self.statements).await;
+        let answer = call.run(&mut *lease, &self.statements).await;
         match answer {
             Err(Failure::Sqlx(error)) if Self::is_lost(&error) => Err(Failure::NotBegun(error)),
             // Rows of the answer may still be on their way.
             Err(failure) => Err(failure),
             Ok(answer) => {
-                lease.sound = true;
+                lease.done();
                 Ok(answer)
             }
         }
@@ -284,17 +284,17 @@ impl<S: Server> Storage<S> {
     ) -> Result<W::Answer, Failure> {
         let mut lease = self.lease(deadline).await?;
         if is_given_up() {
-            lease.sound = true;
+            lease.done();
             return Err(Failure::given_up());
         }
-        let (db, sql) = (&mut *lease.connection, &self.statements);
+        let (db, sql) = (&mut *lease, &self.statements);
         db.script(&sql.begin).await.map_err(Failure::NotBegun)?;
         let answer = match call.run(db, sql).await {
             // Whoever gave up sees the state from before: a later call may have been made since.
             Ok(Outcome::Keep(_)) if is_given_up() => Err(Failure::given_up()),
             Ok(Outcome::Keep(answer)) => {
                 db.script(&sql.commit).await?;
-                lease.sound = true;
+                lease.done();
                 return Ok(answer);
             }
             Ok(Outcome::Undo(answer)) => Ok(answer),
@@ -302,7 +302,7 @@ impl<S: Server> Storage<S> {
             Err(failure) => return Err(failure),
         };
         db.script(&sql.rollback).await?;
-        lease.sound = true;
+        lease.done();
         answer
     }
 
@@ -313,11 +313,11 @@ impl<S: Server> Storage<S> {
         deadline: Instant,
     ) -> Result<Vec<Option<Vec<Found>>>, Failure> {
         let mut lease = self.lease(deadline).await?;
-        match load_shared(&mut *lease.connection, &self.statements, loads).await {
+        match load_shared(&mut *lease, &self.statements, loads).await {
             Err(Failure::Sqlx(error)) if Self::is_lost(&error) => Err(Failure::NotBegun(error)),
             Err(failure) => Err(failure),
             Ok(found) => {
-                lease.sound = true;
+                lease.done();
                 Ok(found)
             }
         }
@@ -332,17 +332,17 @@ impl<S: Server> Storage<S> {
         deadline: Instant,
     ) -> Result<Vec<Option<Answer>>, Failure> {
         let mut lease = self.lease(deadline).await?;
-        let (db, sql) = (&mut *lease.connection, &self.statements);
+        let (db, sql) = (&mut *lease, &self.statements);
         db.script(&sql.begin).await.map_err(Failure::NotBegun)?;
         match write_shared(db, sql, calls).await {
             Ok(Some(answers)) if !is_given_up() => {
                 db.script(&sql.commit).await?;
-                lease.sound = true;
+                lease.done();
                 Ok(answers)
             }
             Ok(_) | Err(Failure::Driver(_)) => {
                 db.script(&sql.rollback).await?;
-                lease.sound = true;
+                lease.done();
                 Ok(Vec::new())
             }
             Err(failure) => Err(failure),
@@ -396,10 +396,9 @@ impl<S: Server> Storage<S> {
         }
     }
 
-    async fn lease(&self, deadline: Instant) -> Result<Lease<S::Database>, Failure> {
-        let acquired = timeout_at(deadline, self.pool.acquire()).await;
-        let connection = acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-        Ok(Lease { connection, sound: false })
+    async fn lease(&self, deadline: Instant) -> Result<Lease<'_, S::Database>, Failure> {
+        let lease = timeout_at(deadline, self.leases.lease()).await;
+        Ok(lease.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
     }
 
     pub(super) fn error(&self, failure: Failure) -> DriverError {
@@ -459,19 +458,5 @@ impl<S: Server> Together for Storage<S> {
             DriverErrorKind::Timeout,
             format!("{}: no answer within {:?}", self.place, self.call_timeout),
         )
-    }
-}
-
-/// A connection that is closed and not used again, unless its last statement has ended well.
-struct Lease<D: Database> {
-    connection: PoolConnection<D>,
-    sound: bool,
-}
-
-impl<D: Database> Drop for Lease<D> {
-    fn drop(&mut self) {
-        if !self.sound {
-            self.connection.close_on_drop();
-        }
     }
 }

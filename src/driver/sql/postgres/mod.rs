@@ -120,7 +120,7 @@ impl PostgresDriver {
     /// application's. Later calls fail with
     /// [`DriverErrorKind::Unavailable`](crate::driver::DriverErrorKind::Unavailable).
     pub async fn close(&self) {
-        self.0.pool.close().await;
+        self.0.leases.close().await;
     }
 }
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Row, SqlitePool};
+use sqlx::{ConnectOptions, Row, Sqlite, SqlitePool};
 use tokio::time::{Instant, sleep};
 
 use super::SqliteDriver;
 use super::error::is_busy;
 use super::statements::{PROBE, statements};
-use super::storage::{DEFAULT_BUSY_TIMEOUT, SqliteStorage};
+use super::storage::{DEFAULT_BUSY_TIMEOUT, SqliteStorage, leases};
 use super::url::{Location, Mode};
-use crate::driver::sql::{EnvironmentName, Failure, KEPT_PREPARED};
+use crate::driver::sql::{EnvironmentName, Failure, KEPT_PREPARED, Leases, PoolOf};
 use crate::driver::{DriverError, DriverErrorKind};
 
 /// Settings of a [`SqliteDriver`]; see [`SqliteDriver::builder`].
@@ -107,7 +107,8 @@ impl SqliteDriverBuilder {
         let environment = self.environment_name()?;
         let storage = match &self.source {
             Source::Pool(pool) => {
-                SqliteStorage::with(pool.clone(), pool.clone(), environment, self.busy_timeout)
+                let leases = leases(pool.clone(), PoolOf::Application);
+                SqliteStorage::with(leases.clone(), leases, environment, self.busy_timeout)
             }
             Source::Url(url) => {
                 if self.readers == 0 {
@@ -157,7 +158,7 @@ impl SqliteDriverBuilder {
     }
 
     /// The pool of the writer and that of the readers. Nothing is opened yet.
-    fn pools(&self, location: &Location) -> (SqlitePool, SqlitePool) {
+    fn pools(&self, location: &Location) -> (Arc<Leases<Sqlite>>, Arc<Leases<Sqlite>>) {
         let pool = |connections, options| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
@@ -182,7 +183,8 @@ impl SqliteDriverBuilder {
         let (path_options, mode) = match location {
             Location::Memory => {
                 let only = pool(1, options.in_memory(true));
-                return (only.clone(), only);
+                let leases = leases(only, PoolOf::Driver);
+                return (leases.clone(), leases);
             }
             Location::File(_, mode) => (options, *mode),
         };
@@ -195,13 +197,16 @@ impl SqliteDriverBuilder {
                 .synchronous(SqliteSynchronous::Normal),
         };
         let reader = path_options.read_only(mode == Mode::ReadOnly).pragma("query_only", "ON");
-        (pool(1, writer), pool(self.readers, reader))
+        let of_driver = |pool| leases(pool, PoolOf::Driver);
+        (of_driver(pool(1, writer)), of_driver(pool(self.readers, reader)))
     }
 }
 
 /// Reads from the database, which is the first moment at which SQLite looks into the file.
-async fn probe(writer: &SqlitePool) -> Result<(), Failure> {
-    let row = sqlx::query(PROBE).fetch_one(writer).await?;
+async fn probe(writer: &Leases<Sqlite>) -> Result<(), Failure> {
+    let mut lease = writer.lease().await?;
+    let row = sqlx::query(PROBE).fetch_one(&mut *lease).await?;
+    lease.done();
     match (row.try_get(0)?, row.try_get(1)?) {
         ("UTF-8", true) => Ok(()),
         ("UTF-8", false) => {

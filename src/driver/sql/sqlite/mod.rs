@@ -75,7 +75,7 @@ use crate::driver::DriverError;
 /// Calls that wait at the same moment go together, loads in one statement and commits in one
 /// transaction, each with an answer of its own; a lone call waits for no other.
 ///
-/// A connection that the driver has opened keeps up to 32 MiB of the file in memory, and what SQLite would put into
+/// A connection that the driver has opened stays open, and keeps up to 32 MiB of the file in memory, and what SQLite would put into
 /// temporary files.
 ///
 /// # Cancel safety

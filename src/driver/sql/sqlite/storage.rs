@@ -5,16 +5,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::{Sqlite, SqlitePool};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::{is_busy, is_plain_error, report};
 use super::statements::statements;
 use crate::driver::sql::{
-    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, Lane, Loading, Lone, Outcome,
-    Place, Read, Reply, Run, Statements, Together, Work, Write, WriteGroup, Writing, lane_of_loads,
-    load_shared, write_at_once, write_shared,
+    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, IfUnsound, Lane, Lease, Leases,
+    Loading, Lone, Outcome, Place, PoolOf, Read, Reply, Run, Statements, Together, Work, Write,
+    WriteGroup, Writing, lane_of_loads, load_shared, write_at_once, write_shared,
 };
 use crate::driver::{DriverError, DriverFuture, Found, Load};
 
@@ -33,20 +32,21 @@ pub(super) struct SqliteStorage {
     /// How long a call waits for its turn and a connection, at most.
     pub(super) patience: Duration,
     /// One connection.
-    pub(super) writer: SqlitePool,
+    pub(super) writer: Arc<Leases<Sqlite>>,
     /// The writer itself for a database in memory, which no other connection sees.
-    pub(super) readers: SqlitePool,
+    pub(super) readers: Arc<Leases<Sqlite>>,
 }
 
 impl SqliteStorage {
     /// A storage in a pool of the application's, with the default settings.
     pub(super) fn new(pool: SqlitePool) -> Self {
-        Self::with(pool.clone(), pool, EnvironmentName::default(), DEFAULT_BUSY_TIMEOUT)
+        let leases = leases(pool, PoolOf::Application);
+        Self::with(leases.clone(), leases, EnvironmentName::default(), DEFAULT_BUSY_TIMEOUT)
     }
 
     pub(super) fn with(
-        writer: SqlitePool,
-        readers: SqlitePool,
+        writer: Arc<Leases<Sqlite>>,
+        readers: Arc<Leases<Sqlite>>,
         environment: EnvironmentName,
         patience: Duration,
     ) -> Self {
@@ -54,7 +54,7 @@ impl SqliteStorage {
             file: writer.connect_options().get_filename().to_owned(),
             statements: statements(&environment),
             environment,
-            loads: lane_of_loads(readers.options().get_max_connections()),
+            loads: lane_of_loads(readers.most()),
             writes: Arc::new(Lane::new(1, Lone::OnTask)),
             patience,
             writer,
@@ -67,11 +67,7 @@ impl SqliteStorage {
     pub(super) fn read<R: Read>(self: &Arc<Self>, call: R) -> DriverFuture<R::Answer> {
         let storage = self.clone();
         DriverFuture::new(async move {
-            let answer = match storage.readers.acquire().await {
-                Ok(mut connection) => call.run(&mut *connection, &storage.statements).await,
-                Err(error) => Err(error.into()),
-            };
-            answer.map_err(|failure| storage.error(failure))
+            storage.reading(&call).await.map_err(|failure| storage.error(failure))
         })
     }
 
@@ -113,62 +109,64 @@ impl SqliteStorage {
         calls: &[&Call],
         deadline: Instant,
     ) -> Result<Vec<Option<Answer>>, Failure> {
-        let (mut connection, sql) = (self.writer_by(deadline).await?, &self.statements);
-        match write_at_once(&mut *connection, sql, calls).await {
-            Ok(Some(answers)) => return Ok(answers),
+        let (mut lease, sql) = (self.writer_by(deadline).await?, &self.statements);
+        match write_at_once(&mut *lease, sql, calls).await {
+            Ok(Some(answers)) => {
+                lease.done();
+                return Ok(answers);
+            }
             Ok(None) => {}
             Err(failure) => {
-                rollback(&mut connection, sql).await;
+                rollback(lease, sql).await;
                 // What has waited for the lock of another process in vain need not do so once more.
                 let was_busy = matches!(&failure, Failure::Sqlx(sqlx::Error::Database(error))
                     if is_busy(error.code().as_deref()));
                 return if was_busy { Err(failure) } else { Ok(Vec::new()) };
             }
         }
-        begin(&mut connection, sql).await?;
-        let answers = write_shared(&mut *connection, sql, calls).await;
+        lease = begin(lease, sql).await?;
+        let answers = write_shared(&mut *lease, sql, calls).await;
         if let Ok(Some(answers)) = answers {
-            return match connection.script(&sql.commit).await {
-                Ok(()) => Ok(answers),
-                Err(error) => {
-                    rollback(&mut connection, sql).await;
-                    Err(error.into())
-                }
-            };
+            return commit(lease, sql).await.map(|()| answers);
         }
-        rollback(&mut connection, sql).await;
+        rollback(lease, sql).await;
         // What SQLite has refused is tried call by call, and told to the one that it concerns.
         Ok(Vec::new())
     }
 
+    async fn reading<R: Read>(&self, call: &R) -> Result<R::Answer, Failure> {
+        let mut lease = self.readers.lease().await?;
+        let answer = call.run(&mut *lease, &self.statements).await?;
+        lease.done();
+        Ok(answer)
+    }
+
     async fn loading(&self, loads: &[&Load]) -> Result<Vec<Option<Vec<Found>>>, Failure> {
-        let mut connection = self.readers.acquire().await?;
-        load_shared(&mut *connection, &self.statements, loads).await
+        let mut lease = self.readers.lease().await?;
+        let found = load_shared(&mut *lease, &self.statements, loads).await?;
+        lease.done();
+        Ok(found)
     }
 
     /// The connection that writes. A database in memory may be read on it.
-    async fn writer_by(&self, deadline: Instant) -> Result<PoolConnection<Sqlite>, Failure> {
-        let acquired = timeout_at(deadline, self.writer.acquire()).await;
-        Ok(acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+    async fn writer_by(&self, deadline: Instant) -> Result<Lease<'_, Sqlite>, Failure> {
+        let lease = timeout_at(deadline, self.writer.lease()).await;
+        Ok(lease.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
     }
 
     async fn transaction<W: Write>(
         &self,
-        mut connection: PoolConnection<Sqlite>,
+        lease: Lease<'_, Sqlite>,
         call: &W,
     ) -> Result<W::Answer, Failure> {
         let sql = &self.statements;
-        begin(&mut connection, sql).await?;
-        let outcome = call.run(&mut *connection, sql).await;
-        let answer = match outcome {
-            Ok(Outcome::Keep(answer)) => match connection.script(&sql.commit).await {
-                Ok(()) => return Ok(answer),
-                Err(error) => Err(error.into()),
-            },
+        let mut lease = begin(lease, sql).await?;
+        let answer = match call.run(&mut *lease, sql).await {
+            Ok(Outcome::Keep(answer)) => return commit(lease, sql).await.map(|()| answer),
             Ok(Outcome::Undo(answer)) => Ok(answer),
             Err(failure) => Err(failure),
         };
-        rollback(&mut connection, sql).await;
+        rollback(lease, sql).await;
         answer
     }
 
@@ -180,26 +178,47 @@ impl SqliteStorage {
 }
 
 /// Takes the write lock at once: a transaction that read first could not wait for it.
-async fn begin(
-    connection: &mut PoolConnection<Sqlite>,
+async fn begin<'a>(
+    mut lease: Lease<'a, Sqlite>,
     sql: &Statements,
-) -> Result<(), sqlx::Error> {
-    let begun = connection.script(&sql.begin).await;
+) -> Result<Lease<'a, Sqlite>, sqlx::Error> {
+    let begun = lease.script(&sql.begin).await;
     if begun.as_ref().is_err_and(is_plain_error) {
         // Another is open, left behind by a task that was stopped and has not answered.
-        rollback(connection, sql).await;
-        return connection.script(&sql.begin).await;
+        lease.script(&sql.rollback).await?;
+        lease.script(&sql.begin).await?;
+        return Ok(lease);
     }
-    begun
+    begun.map(|()| lease)
+}
+
+async fn commit(mut lease: Lease<'_, Sqlite>, sql: &Statements) -> Result<(), Failure> {
+    match lease.script(&sql.commit).await {
+        Ok(()) => {
+            lease.done();
+            Ok(())
+        }
+        Err(error) => {
+            rollback(lease, sql).await;
+            Err(error.into())
+        }
+    }
 }
 
 /// Ends the transaction. A connection on which that fails is closed, not used again.
-async fn rollback(connection: &mut PoolConnection<Sqlite>, sql: &Statements) {
-    let rolled_back = connection.script(&sql.rollback).await;
-    // A plain error says that SQLite has rolled back already, as it does when the disk is full.
-    if rolled_back.is_err_and(|error| !is_plain_error(&error)) {
-        connection.close_on_drop();
+async fn rollback(mut lease: Lease<'_, Sqlite>, sql: &Statements) {
+    match lease.script(&sql.rollback).await {
+        Ok(()) => lease.done(),
+        // A plain error says that SQLite has rolled back already, as it does when the disk is full.
+        Err(error) if is_plain_error(&error) => lease.done(),
+        Err(_) => lease.close(),
     }
+}
+
+/// The connections of a pool.
+pub(super) fn leases(pool: SqlitePool, pool_of: PoolOf) -> Arc<Leases<Sqlite>> {
+    // A connection that is closed may be the last one to a database in memory.
+    Arc::new(Leases::new(pool, pool_of, IfUnsound::GiveBack))
 }
 
 impl Run<Loading> for SqliteStorage {

@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, Row};
 
 use super::*;
-use crate::driver::sql::Statement;
+use crate::driver::sql::{Call, Statement, write_at_once};
 use crate::driver::{Cleanup, DriverErrorKind, EnvironmentState, ReplaceItem, ReplaceOutcome};
 
 async fn pragma(pool: &SqlitePool, statement: &'static str) -> String {
@@ -16,15 +16,15 @@ async fn pragma(pool: &SqlitePool, statement: &'static str) -> String {
 async fn the_connections_have_the_promised_settings() {
     let folder = Folder::new();
     let driver = folder.driver().await;
-    for pool in [&driver.0.writer, &driver.0.readers] {
+    for pool in [driver.0.writer.pool(), driver.0.readers.pool()] {
         assert_eq!(pragma(pool, "PRAGMA journal_mode").await, "wal");
         assert_eq!(pragma(pool, "PRAGMA foreign_keys").await, "1");
         assert_eq!(pragma(pool, "PRAGMA busy_timeout").await, "5000");
     }
-    assert_eq!(pragma(&driver.0.writer, "PRAGMA synchronous").await, "1");
-    assert_eq!(pragma(&driver.0.readers, "PRAGMA query_only").await, "1");
-    assert_eq!(driver.0.writer.options().get_max_connections(), 1);
-    assert_eq!(driver.0.readers.options().get_max_connections(), 4);
+    assert_eq!(pragma(driver.0.writer.pool(), "PRAGMA synchronous").await, "1");
+    assert_eq!(pragma(driver.0.readers.pool(), "PRAGMA query_only").await, "1");
+    assert_eq!(driver.0.writer.pool().options().get_max_connections(), 1);
+    assert_eq!(driver.0.readers.pool().options().get_max_connections(), 4);
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn a_huge_value_that_another_program_stored_is_refused_and_not_read() {
         "INSERT INTO web_session_items SELECT uid, 'shop', CAST('k' AS BLOB), \
          replace(hex(zeroblob(25000000)), '0', 'x') FROM web_session_sessions",
     );
-    query.execute(&driver.0.writer).await.unwrap();
+    query.execute(driver.0.writer.pool()).await.unwrap();
     let error = driver.load(load(vec![Locator::Key(key(1))])).await.unwrap_err();
     assert_eq!(error.kind(), DriverErrorKind::TooLarge);
     assert!(error.to_string().contains("a value is longer than 1048576"), "{error}");
@@ -109,7 +109,7 @@ async fn stored_data_of_another_form_is_an_error_and_not_no_session() {
         let driver = memory().await;
         created(&driver, 1).await;
         driver.commit(commit(seen(1), set(&[("a", "1")]))).await.unwrap();
-        execute(&driver.0.writer, statements).await;
+        execute(driver.0.writer.pool(), statements).await;
         let error = driver.load(load(vec![Locator::Key(key(1))])).await.unwrap_err();
         assert_eq!(error.kind(), DriverErrorKind::Corrupt, "{statements}");
     }
@@ -123,7 +123,7 @@ async fn items_go_with_their_session() {
     driver.commit(commit(seen(1), set(&[("a", "1")]))).await.unwrap();
     let cleanup = Cleanup { from: Timestamp::MIN, until: Timestamp::MAX, limit: 10 };
     assert_eq!(driver.cleanup(cleanup).await.unwrap(), 1);
-    let left = pragma(&driver.0.writer, "SELECT count(*) FROM web_session_items").await;
+    let left = pragma(driver.0.writer.pool(), "SELECT count(*) FROM web_session_items").await;
     assert_eq!(left, "0");
 }
 
@@ -141,7 +141,7 @@ async fn an_item_of_a_session_that_is_gone_is_not_stored() {
         now: NOW,
     };
     assert_eq!(driver.replace_item(replace).await.unwrap(), ReplaceOutcome::Gone);
-    let left = pragma(&driver.0.writer, "SELECT count(*) FROM web_session_items").await;
+    let left = pragma(driver.0.writer.pool(), "SELECT count(*) FROM web_session_items").await;
     assert_eq!(left, "0");
 }
 
@@ -187,8 +187,10 @@ async fn every_statement_finds_its_rows_by_an_index() {
     let alone = many.into_iter().flat_map(|many| many.texts()).chain(single);
     for text in alone.map(Statement::as_str).chain(of_whole) {
         let explain = format!("EXPLAIN QUERY PLAN {text}");
-        let rows =
-            sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&driver.0.writer).await.unwrap();
+        let rows = sqlx::query(sqlx::AssertSqlSafe(explain))
+            .fetch_all(driver.0.writer.pool())
+            .await
+            .unwrap();
         let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
         // The rows of the statement itself are no table.
         let own = |step: &str| {
@@ -210,7 +212,7 @@ async fn calls_of_every_size_use_the_same_statements() {
         for n in 1..=4 {
             one_of_size(&driver, n, n + round).await;
         }
-        let db = driver.0.writer.acquire().await.unwrap();
+        let db = driver.0.writer.pool().acquire().await.unwrap();
         counts.push(db.cached_statements_size());
     }
     assert_eq!(counts.first(), counts.last());
@@ -252,6 +254,31 @@ async fn tables_that_were_made_by_hand_are_complete() {
     let builder = SqliteDriver::builder(&folder.url()).environment("shop");
     let statements = builder.create_statements().unwrap().join(";\n");
     let driver = builder.connect().await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&driver.0.writer).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(driver.0.writer.pool()).await.unwrap();
     assert_eq!(driver.environment().await.unwrap(), EnvironmentState::Complete);
+}
+
+// P2: what waits at the same moment is one trip to the database, however many calls there are.
+#[tokio::test]
+async fn creations_and_writes_of_any_number_are_one_text() {
+    let driver = memory().await;
+    let sql = &driver.0.statements;
+    for (first, count) in [(1, 1), (2, 2), (4, 3), (7, 5), (12, 7)] {
+        let numbers = first..first + count;
+        let creations =
+            numbers.clone().map(|n| commit(Target::New(session(n)), set(&[("k", "1")])));
+        let writes = numbers.clone().map(|n| commit(seen(n), set(&[("k", "2"), ("l", "3")])));
+        for commits in [creations.collect::<Vec<_>>(), writes.collect()] {
+            let calls: Vec<_> =
+                commits.into_iter().map(|one| Call::Commit(Box::new(one))).collect();
+            let calls: Vec<_> = calls.iter().collect();
+            let mut lease = driver.0.writer.lease().await.unwrap();
+            let answers = write_at_once(&mut *lease, sql, &calls).await.unwrap().unwrap();
+            lease.done();
+            assert!(answers.iter().all(Option::is_some), "{count}: {answers:?}");
+        }
+        for n in numbers {
+            assert_eq!(items(&driver, n).await.len(), 2);
+        }
+    }
 }

@@ -163,7 +163,7 @@ async fn a_load_whose_caller_goes_away_leaves_the_connection_usable() {
 async fn a_transaction_that_was_left_open_is_rolled_back_by_the_next_call() {
     let folder = Folder::new();
     for driver in [folder.driver().await, memory().await] {
-        execute(&driver.0.writer, "BEGIN IMMEDIATE; DELETE FROM web_session_version").await;
+        execute(driver.0.writer.pool(), "BEGIN IMMEDIATE; DELETE FROM web_session_version").await;
         created(&driver, 1).await;
         let state = driver.environment().await.unwrap();
         assert_eq!(state, crate::driver::EnvironmentState::Complete);

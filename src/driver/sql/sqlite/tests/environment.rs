@@ -45,7 +45,7 @@ async fn each_structure_that_is_missing_is_named_and_made_again() {
     for (drop, missing) in drops {
         let driver = memory().await;
         created(&driver, 1).await;
-        execute(&driver.0.writer, drop).await;
+        execute(driver.0.writer.pool(), drop).await;
         let names = missing.iter().map(|name| name.to_string()).collect();
         assert_eq!(state(&driver).await, Incomplete(names), "{drop}");
 
@@ -65,7 +65,7 @@ async fn each_structure_that_is_missing_is_named_and_made_again() {
 #[tokio::test]
 async fn the_table_of_sessions_is_missed_together_with_its_indexes() {
     let driver = memory().await;
-    execute(&driver.0.writer, "DROP TABLE web_session_sessions").await;
+    execute(driver.0.writer.pool(), "DROP TABLE web_session_sessions").await;
     let names = [ALL[0], ALL[3], ALL[4]].map(str::to_owned).to_vec();
     assert_eq!(state(&driver).await, Incomplete(names));
     driver.ensure_environment().await.unwrap();
@@ -103,7 +103,7 @@ async fn a_structure_that_is_not_what_is_needed_is_a_defect() {
     ];
     for (statements, text) in defects {
         let driver = memory().await;
-        execute(&driver.0.writer, statements).await;
+        execute(driver.0.writer.pool(), statements).await;
         let Defective(defect) = state(&driver).await else {
             panic!("{statements}");
         };
@@ -118,7 +118,7 @@ async fn a_structure_that_is_not_what_is_needed_is_a_defect() {
 #[tokio::test]
 async fn a_column_of_the_administrators_own_is_no_defect() {
     let driver = memory().await;
-    execute(&driver.0.writer, "ALTER TABLE web_session_sessions ADD COLUMN mine TEXT").await;
+    execute(driver.0.writer.pool(), "ALTER TABLE web_session_sessions ADD COLUMN mine TEXT").await;
     assert_eq!(state(&driver).await, Complete);
     created(&driver, 1).await;
 }
@@ -134,7 +134,7 @@ async fn a_defective_or_incomplete_environment_can_be_removed_and_made_anew() {
     ] {
         let driver = memory().await;
         created(&driver, 1).await;
-        execute(&driver.0.writer, statements).await;
+        execute(driver.0.writer.pool(), statements).await;
         driver.remove_environment(OnMissing::Ignore).await.unwrap();
         assert_eq!(state(&driver).await, Absent, "{statements}");
         driver.create_environment().await.unwrap();

@@ -138,7 +138,7 @@ async fn a_full_database_stores_nothing_and_goes_on_when_there_is_room() {
     for driver in [folder.driver().await, memory().await] {
         created(&driver, 1).await;
         driver.commit(commit(seen(1), set(&[("a", "1")]))).await.unwrap();
-        execute(&driver.0.writer, "PRAGMA max_page_count = 1").await;
+        execute(driver.0.writer.pool(), "PRAGMA max_page_count = 1").await;
         let large = "x".repeat(200_000);
         let both = [("a", "2"), ("large", large.as_str())];
         for _ in 0..3 {
@@ -147,7 +147,7 @@ async fn a_full_database_stores_nothing_and_goes_on_when_there_is_room() {
             assert_eq!(error.code(), Some("13"));
         }
         assert_eq!(items(&driver, 1).await.get("a").map(|text| &**text), Some("1"));
-        execute(&driver.0.writer, "PRAGMA max_page_count = 1000000").await;
+        execute(driver.0.writer.pool(), "PRAGMA max_page_count = 1000000").await;
         driver.commit(commit(seen(1), set(&both))).await.unwrap();
         assert_eq!(items(&driver, 1).await.len(), 2);
     }
@@ -160,14 +160,14 @@ async fn a_lock_that_stays_is_a_time_out_that_names_the_file() {
     let patient = SqliteDriver::connect(&folder.url()).await.unwrap();
     let builder = SqliteDriver::builder(&folder.url()).busy_timeout(Duration::from_millis(50));
     let driver = builder.connect().await.unwrap();
-    execute(&patient.0.writer, "BEGIN IMMEDIATE").await;
+    execute(patient.0.writer.pool(), "BEGIN IMMEDIATE").await;
     let create = Create { session: session(1) };
     let error = driver.create(create.clone()).await.unwrap_err();
     assert_says(&error, DriverErrorKind::Timeout, &["sessions.db", "lock"]);
     assert_eq!(error.code(), Some("5"));
     // Readers do not wait for the writer.
     assert!(loaded(&driver, 1).await.is_empty());
-    execute(&patient.0.writer, "ROLLBACK").await;
+    execute(patient.0.writer.pool(), "ROLLBACK").await;
     assert_eq!(driver.create(create).await.unwrap(), CreateOutcome::Done);
 }
 
@@ -175,7 +175,7 @@ async fn a_lock_that_stays_is_a_time_out_that_names_the_file() {
 async fn waiting_for_the_connections_of_this_process_is_bounded_too() {
     let builder = SqliteDriver::builder("sqlite::memory:").busy_timeout(Duration::from_millis(50));
     let driver = builder.connect().await.unwrap();
-    let held = driver.0.writer.acquire().await.unwrap();
+    let held = driver.0.writer.pool().acquire().await.unwrap();
     let error = driver.ensure_environment().await.unwrap_err();
     assert_says(&error, DriverErrorKind::Timeout, &[":memory:", "no connection"]);
     drop(held);
@@ -203,7 +203,7 @@ async fn neither_an_error_nor_debug_output_holds_what_is_stored() {
     let driver = memory().await;
     created(&driver, 1).await;
     execute(
-        &driver.0.writer,
+        driver.0.writer.pool(),
         "CREATE TRIGGER loud BEFORE INSERT ON web_session_items
          BEGIN SELECT RAISE(ABORT, 'the value of c0ffee'); END",
     )
