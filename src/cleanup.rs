@@ -8,6 +8,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::driver::{Cleanup, Driver, DriverError};
@@ -16,12 +17,16 @@ use crate::random;
 use crate::settings::Settings;
 
 /// How many sessions one driver call removes at most, so that requests get in between.
-const BATCH: u32 = 1_000;
+const BATCH: u32 = 100;
+
+/// A batch that took less needs no pause, and less than this is not what a timer can do.
+const NO_TIME: Duration = Duration::from_millis(1);
 
 /// The shortest time between two automatic cleanups of a probability below 1.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Removes the sessions with `from` ≤ expiry < `until`, batch by batch.
+/// Removes the sessions with `from` ≤ expiry < `until`, batch by batch. After each the storage has as long for
+/// requests as the batch has taken.
 pub(crate) async fn remove(
     driver: &dyn Driver,
     from: Timestamp,
@@ -29,12 +34,18 @@ pub(crate) async fn remove(
 ) -> Result<u64, DriverError> {
     let mut removed = 0;
     loop {
+        let begun = Instant::now();
         let batch = driver.cleanup(Cleanup { from, until, limit: BATCH }).await?;
         removed += batch;
         if batch < u64::from(BATCH) {
             return Ok(removed);
         }
-        tokio::task::yield_now().await;
+        let took = begun.elapsed();
+        if took < NO_TIME {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(took).await;
+        }
     }
 }
 

@@ -152,6 +152,7 @@ async fn amid<S: Storage>(storage: &S, sessions: u64, options: &Options) -> BTre
     let site = Site::new(driver.clone()).await;
     let for_a_time = |seconds| tokio::time::sleep(Duration::from_secs_f64(seconds));
     // The first requests find the connections and caches cold.
+    site.warm_up(sessions).await;
     site.pace(sessions, for_a_time(options.seconds / 5.0)).await;
     let (quiet, ()) = site.pace(sessions, for_a_time(options.seconds)).await;
     print("1000 reads/s, quiet", &quiet);

@@ -71,8 +71,19 @@ impl Site {
         run(&asking, &plan).await.unwrap()
     }
 
+    /// Opens the connections that many need who come at the same moment.
+    pub async fn warm_up(&self, sessions: u64) {
+        for _ in 0..20 {
+            let mut tasks = JoinSet::new();
+            for _ in 0..TASKS {
+                tasks.spawn(read_one(self.router.clone(), sessions));
+            }
+            tasks.join_all().await;
+        }
+    }
+
     /// A thousand reads a second while something else is done, however long answers take. The time
-    /// of each begins when it is due. Every tenth session is left out, as it is cleaned up.
+    /// of each begins when it is due.
     pub async fn pace<T>(&self, sessions: u64, meanwhile: impl Future<Output = T>) -> (Figures, T) {
         let begin = Instant::now();
         let is_over = Arc::new(AtomicBool::new(false));
@@ -89,10 +100,9 @@ impl Site {
                     turn += 1;
                     let due = begin + PACE * turn;
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    let id = load::id(fastrand::u64(..sessions / 10) * 10 + fastrand::u64(1..10));
-                    let (router, latencies) = (router.clone(), latencies.clone());
+                    let (read, latencies) = (read_one(router.clone(), sessions), latencies.clone());
                     let ask = async move {
-                        answer(router, request(Workload::Read.name(), Some(&id))).await;
+                        read.await;
                         latencies.lock().add(1, due.elapsed());
                     };
                     tasks.spawn_on(ask, &runtime);
@@ -108,4 +118,10 @@ impl Site {
         let figures = latencies.lock().figures(elapsed);
         (figures, done)
     }
+}
+
+/// Reads one of the sessions. Every tenth is left out, as it is cleaned up.
+async fn read_one(router: Router, sessions: u64) {
+    let id = load::id(fastrand::u64(..sessions / 10) * 10 + fastrand::u64(1..10));
+    answer(router, request(Workload::Read.name(), Some(&id))).await;
 }

@@ -149,7 +149,8 @@ impl SessionManager {
         }
     }
 
-    /// Removes the sessions that have expired since 1970, in bounded batches, and answers how many.
+    /// Removes the sessions that have expired since 1970, in bounded batches, and answers how many. Half of the time
+    /// is left to requests.
     ///
     /// # Errors
     ///

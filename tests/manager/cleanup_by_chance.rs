@@ -230,15 +230,14 @@ async fn it_removes_all_that_has_expired_in_bounded_batches() {
     }
     rig.clock.advance(HOUR);
     one_manager(&cleaning(&rig, 1.0, Fixed(0)).await).await;
-    for _ in 0..10 {
-        yield_now().await;
+    for id in ids {
+        while rig.manager().exists(id).await.unwrap() {
+            yield_now().await;
+        }
     }
     let limits = rig.driver.cleanup_limits();
-    assert!(limits.len() >= 3, "{limits:?}");
-    assert!(limits.iter().all(|limit| (1..=1_000).contains(limit)), "{limits:?}");
-    for id in ids {
-        assert!(!rig.manager().exists(id).await.unwrap());
-    }
+    assert!(limits.len() >= 25, "{limits:?}");
+    assert!(limits.iter().all(|limit| (1..=100).contains(limit)), "{limits:?}");
     assert!(rig.loads(live).await);
 }
 

@@ -4,6 +4,7 @@
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use web_session::driver::SessionRecord;
@@ -32,6 +33,8 @@ pub struct Probe {
     pub removes_expired: AtomicBool,
     /// Cleanups never end.
     pub stuck_cleanup: AtomicBool,
+    /// How long a cleanup takes beside what it takes.
+    pub cleanup_takes: Mutex<Duration>,
     /// The key that the next commit gives to its session.
     pub rotate_to: Mutex<Option<SessionKey>>,
 }
@@ -49,6 +52,7 @@ impl Probe {
             collisions: AtomicUsize::new(0),
             removes_expired: AtomicBool::new(false),
             stuck_cleanup: AtomicBool::new(false),
+            cleanup_takes: Mutex::default(),
             rotate_to: Mutex::new(None),
         }
     }
@@ -160,7 +164,14 @@ impl Driver for Probe {
             if self.stuck_cleanup.load(Ordering::SeqCst) {
                 return DriverFuture::new(pending());
             }
-            inner.cleanup(cleanup)
+            let (takes, answer) = (*self.cleanup_takes.lock(), inner.cleanup(cleanup));
+            if takes.is_zero() {
+                return answer;
+            }
+            DriverFuture::new(async move {
+                tokio::time::sleep(takes).await;
+                answer.await
+            })
         })
     }
 
