@@ -1,5 +1,6 @@
 //! Removes expired sessions beside the requests: now and then by itself, or on a schedule.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,16 +18,16 @@ use crate::random;
 use crate::settings::Settings;
 
 /// How many sessions one driver call removes at most, so that requests get in between.
-const BATCH: u32 = 100;
+const BATCH: u32 = 200;
 
-/// A batch that took less needs no pause, and less than this is not what a timer can do.
-const NO_TIME: Duration = Duration::from_millis(1);
+/// How long requests have the storage after a batch: as long as it has taken, within these bounds. Less is not what a
+/// timer can do, and more is what a batch has waited for itself.
+const REST: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(20);
 
 /// The shortest time between two automatic cleanups of a probability below 1.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Removes the sessions with `from` ≤ expiry < `until`, batch by batch. After each the storage has as long for
-/// requests as the batch has taken.
+/// Removes the sessions with `from` ≤ expiry < `until`, batch by batch, and leaves time to requests between them.
 pub(crate) async fn remove(
     driver: &dyn Driver,
     from: Timestamp,
@@ -41,10 +42,10 @@ pub(crate) async fn remove(
             return Ok(removed);
         }
         let took = begun.elapsed();
-        if took < NO_TIME {
+        if took < *REST.start() {
             tokio::task::yield_now().await;
         } else {
-            tokio::time::sleep(took).await;
+            tokio::time::sleep(took.min(*REST.end())).await;
         }
     }
 }

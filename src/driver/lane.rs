@@ -294,6 +294,8 @@ impl Future for RunsOn {
 impl Drop for RunsOn {
     fn drop(&mut self) {
         if let Some(run) = self.run.take() {
+            // Where the runtime is shut down it is dropped at once, and may look for the runtime.
+            let _entered = self.runtime.enter();
             self.runtime.spawn(run);
         }
     }

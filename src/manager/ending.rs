@@ -149,8 +149,9 @@ impl SessionManager {
         }
     }
 
-    /// Removes the sessions that have expired since 1970, in bounded batches, and answers how many. Half of the time
-    /// is left to requests.
+    /// Removes the sessions that have expired since 1970, in bounded batches, and answers how many. After a batch that
+    /// took a millisecond or more the storage has as long, up to 20 milliseconds, for requests; the runtime needs a
+    /// timer for that.
     ///
     /// # Errors
     ///

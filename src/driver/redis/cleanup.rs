@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::driver::{Cleanup, DriverError, DriverErrorKind};
 
 /// How many keys one step looks at, about.
-const STEP: usize = 1_000;
+const STEP: usize = 200;
 
 /// How far the batches of one cleanup have come, so that the next batch need not begin at the first key.
 #[derive(Debug, Clone, Copy)]

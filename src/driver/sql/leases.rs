@@ -1,20 +1,21 @@
 //! Connections of a pool, and those that stay here for the next call.
 //!
 //! A pool asks the database whether a connection is sound before it takes it back: one trip more for each call.
-//! Connections of a pool that nobody else uses are kept here instead, for a minute each.
+//! Connections of a pool that nobody else uses are kept here instead, as long as they are used.
 
+use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Pool};
-use tokio::time::Instant;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
 
 use crate::sync::Mutex;
 
-/// How long a connection stays here, after which the pool sees whether it is too old.
+/// After this time the pool sees whether a connection is too old, and after as long without a call it has all back.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Whose connections a pool has.
@@ -44,39 +45,51 @@ pub(super) struct Leases<D: Database> {
     pool: Pool<D>,
     pool_of: PoolOf,
     if_unsound: IfUnsound,
+    state: Mutex<State<D>>,
+}
+
+struct State<D: Database> {
     /// The latest that was used last.
-    kept: Mutex<Vec<Kept<D>>>,
+    kept: Vec<Kept<D>>,
     /// How many calls want one: what a call gives back goes to the pool then, which has those who wait.
-    wanted: AtomicUsize,
+    wanted: usize,
+    /// Whether a task looks for connections that nobody uses.
+    is_watched: bool,
 }
 
 struct Kept<D: Database> {
     connection: PoolConnection<D>,
     /// Since when it is out of the pool.
     since: Instant,
+    used: Instant,
 }
 
 impl<D: Database> Leases<D> {
-    pub(super) fn new(pool: Pool<D>, pool_of: PoolOf, if_unsound: IfUnsound) -> Self {
-        Self {
-            pool,
-            pool_of,
-            if_unsound,
-            kept: Mutex::new(Vec::new()),
-            wanted: AtomicUsize::new(0),
-        }
+    pub(super) fn new(pool: Pool<D>, pool_of: PoolOf, if_unsound: IfUnsound) -> Arc<Self> {
+        let state = State { kept: Vec::new(), wanted: 0, is_watched: false };
+        Arc::new(Self { pool, pool_of, if_unsound, state: Mutex::new(state) })
     }
 
     /// A connection, for which the pool waits as long as it waits.
-    pub(super) async fn lease(&self) -> Result<Lease<'_, D>, sqlx::Error> {
-        // Before the look at those that are kept: whoever keeps one later finds out that it is wanted.
-        let _wanted = Wanted::new(&self.wanted);
-        let kept = self.kept.lock().pop();
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease<'_, D>, sqlx::Error> {
+        let kept = self.state.lock().kept.pop();
         let kept = match kept {
             Some(kept) => kept,
-            None => Kept { connection: self.pool.acquire().await?, since: Instant::now() },
+            None => self.acquire().await?,
         };
         Ok(Lease { of: self, kept: Some(kept) })
+    }
+
+    async fn acquire(&self) -> Result<Kept<D>, sqlx::Error> {
+        let _wanted = Wanted::new(&self.state);
+        // One may have been kept before it was known that it is wanted.
+        let kept = self.state.lock().kept.pop();
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let connection = self.pool.acquire().await?;
+        let now = Instant::now();
+        Ok(Kept { connection, since: now, used: now })
     }
 
     /// Closes all connections, after the calls that have them.
@@ -89,8 +102,20 @@ impl<D: Database> Leases<D> {
 
     /// Gives the pool those that are kept.
     fn give_back(&self) {
-        let kept = std::mem::take(&mut *self.kept.lock());
+        let kept = mem::take(&mut self.state.lock().kept);
         drop(kept);
+    }
+
+    /// Gives the pool those that nobody has used for some time. Whether none is left.
+    fn give_back_unused(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_unused = |kept: &mut Kept<D>| kept.used.elapsed() >= KEPT_FOR;
+        let unused: Vec<_> = state.kept.extract_if(.., is_unused).collect();
+        let none_is_left = state.kept.is_empty();
+        state.is_watched = !none_is_left;
+        drop(state);
+        drop(unused);
+        none_is_left
     }
 
     /// The options of a connection that the pool would open.
@@ -110,15 +135,47 @@ impl<D: Database> Leases<D> {
         &self.pool
     }
 
-    fn take_back(&self, used: Kept<D>) {
-        if self.pool_of == PoolOf::Driver && used.since.elapsed() < KEPT_FOR {
-            let mut kept = self.kept.lock();
-            if self.wanted.load(Ordering::SeqCst) == 0 && !self.pool.is_closed() {
-                kept.push(used);
-                return;
-            }
+    fn take_back(self: &Arc<Self>, mut used: Kept<D>) {
+        let now = Instant::now();
+        used.used = now;
+        let runtime = Handle::try_current().ok().filter(|_| {
+            self.pool_of == PoolOf::Driver && now.duration_since(used.since) < KEPT_FOR
+        });
+        let Some(runtime) = runtime else { return };
+        let mut state = self.state.lock();
+        if state.wanted > 0 || self.pool.is_closed() {
+            return;
         }
-        drop(used);
+        state.kept.push(used);
+        // A file is no worse for a connection that stays open.
+        let watches = self.if_unsound == IfUnsound::Close && !state.is_watched;
+        state.is_watched |= watches;
+        drop(state);
+        if watches {
+            runtime.spawn(watch(Watched(Arc::downgrade(self))));
+        }
+    }
+}
+
+/// Gives connections back that nobody uses, until there are none or the driver is gone.
+async fn watch<D: Database>(watched: Watched<D>) {
+    loop {
+        sleep(KEPT_FOR).await;
+        let Some(leases) = watched.0.upgrade() else { return };
+        if leases.give_back_unused() {
+            return;
+        }
+    }
+}
+
+/// Says that nobody watches any more, also if the runtime is shut down.
+struct Watched<D: Database>(Weak<Leases<D>>);
+
+impl<D: Database> Drop for Watched<D> {
+    fn drop(&mut self) {
+        if let Some(leases) = self.0.upgrade() {
+            leases.state.lock().is_watched = false;
+        }
     }
 }
 
@@ -127,31 +184,31 @@ type Options<D> = <<D as Database>::Connection as sqlx::Connection>::Options;
 impl<D: Database> Drop for Leases<D> {
     /// Closes those that are kept. There may be no runtime any more on which they could go back.
     fn drop(&mut self) {
-        for kept in self.kept.get_mut().drain(..) {
+        for kept in self.state.get_mut().kept.drain(..) {
             drop(kept.connection.detach());
         }
     }
 }
 
-/// Counts a call that wants a connection, until it has one or gives up.
-struct Wanted<'a>(&'a AtomicUsize);
+/// Counts a call that wants a connection of the pool, until it has one or gives up.
+struct Wanted<'a, D: Database>(&'a Mutex<State<D>>);
 
-impl<'a> Wanted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(count)
+impl<'a, D: Database> Wanted<'a, D> {
+    fn new(state: &'a Mutex<State<D>>) -> Self {
+        state.lock().wanted += 1;
+        Self(state)
     }
 }
 
-impl Drop for Wanted<'_> {
+impl<D: Database> Drop for Wanted<'_, D> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.lock().wanted -= 1;
     }
 }
 
 /// A connection that a call has, which is unsound until the call is [`done`](Self::done) with it.
 pub(super) struct Lease<'a, D: Database> {
-    of: &'a Leases<D>,
+    of: &'a Arc<Leases<D>>,
     /// `None` when the lease has ended.
     kept: Option<Kept<D>>,
 }
@@ -204,17 +261,17 @@ mod tests {
     use sqlx::sqlite::SqlitePoolOptions;
     use sqlx::{Sqlite, SqlitePool};
     use tokio::runtime::Runtime;
-    use tokio::time::{advance, pause, timeout};
+    use tokio::time::{advance, pause, resume, timeout};
 
     use super::*;
 
-    fn rig(pool_of: PoolOf, if_unsound: IfUnsound) -> Leases<Sqlite> {
+    fn rig(pool_of: PoolOf, if_unsound: IfUnsound) -> Arc<Leases<Sqlite>> {
         let one = SqlitePoolOptions::new().max_connections(1).test_before_acquire(false);
         Leases::new(one.connect_lazy("sqlite::memory:").unwrap(), pool_of, if_unsound)
     }
 
     fn kept(leases: &Leases<Sqlite>) -> usize {
-        leases.kept.lock().len()
+        leases.state.lock().kept.len()
     }
 
     async fn becomes_idle(pool: &SqlitePool) {
@@ -270,6 +327,31 @@ mod tests {
             advance(Duration::from_secs(seconds)).await;
             lease.done();
             assert_eq!(kept(&leases), stays);
+        }
+    }
+
+    // P2
+    #[tokio::test]
+    async fn after_a_minute_without_a_call_the_pool_of_a_server_has_them_all() {
+        for (if_unsound, rounds, left) in [(IfUnsound::Close, 2, 0), (IfUnsound::GiveBack, 1, 1)] {
+            let leases = rig(PoolOf::Driver, if_unsound);
+            for _ in 0..rounds {
+                leases.lease().await.unwrap().done();
+                pause();
+                let watches = if_unsound == IfUnsound::Close;
+                assert_eq!(leases.state.lock().is_watched, watches);
+                // The watcher begins to wait, looks, looks again, and has ended.
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                    advance(KEPT_FOR).await;
+                }
+                tokio::task::yield_now().await;
+                assert_eq!((kept(&leases), leases.state.lock().is_watched), (left, false));
+                resume();
+                if left == 0 {
+                    becomes_idle(&leases.pool).await;
+                }
+            }
         }
     }
 

@@ -118,9 +118,10 @@ impl<S: Server> Settings<S> {
         Ok(self.storage_in(Leases::new(pool, pool_of, IfUnsound::Close), statements))
     }
 
-    fn storage_in(&self, leases: Leases<S::Database>, statements: Statements) -> Storage<S> {
+    fn storage_in(&self, leases: Arc<Leases<S::Database>>, statements: Statements) -> Storage<S> {
         let place = S::place(&leases.connect_options());
-        let (loads, writes) = (lane_of_loads(leases.most()), Arc::new(Lane::new(1, Lone::OnTask)));
+        let (loads, writes) =
+            (lane_of_loads(leases.most(), Lone::OnTask), Arc::new(Lane::new(1, Lone::OnTask)));
         Storage { place, statements, call_timeout: self.call_timeout, leases, loads, writes }
     }
 }
@@ -154,7 +155,7 @@ pub(super) struct Storage<S: Server> {
     statements: Statements,
     /// How long a call may take, from asking for a connection to the last answer.
     call_timeout: Duration,
-    pub(super) leases: Leases<S::Database>,
+    pub(super) leases: Arc<Leases<S::Database>>,
     loads: Arc<Lane<Loading>>,
     writes: Arc<Lane<Writing>>,
 }

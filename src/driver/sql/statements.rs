@@ -148,15 +148,17 @@ impl Statements {
             let begin = &own.begin;
             let records = Many::packed(&Column::RECORD, lock_by_uids);
             // A row without a session, which no table takes: what exceeds the limits ends the transaction.
+            // A record that cannot be read is found out after the COMMIT, so nothing is stored then.
             let store = format!(
-                "{begin}; {records};
+                r#"{begin}; {records};
                 INSERT INTO {{items}} (uid, application, item_key, value)
                     WITH n (uid, application, item_key, value) AS ({{rows}})
                     SELECT * FROM n WHERE EXISTS (SELECT 1 FROM {{sessions}} s
-                        WHERE s.uid = n.uid AND s.expires > ?) {{or_replace}};
+                        WHERE s.uid = n.uid AND s.expires > ? AND length(s."key") = 32
+                            AND coalesce(length(s.previous_key), 32) = 32) {{or_replace}};
                 INSERT INTO {{items}} (uid, application, item_key, value)
                     WITH answer (one) AS ({exceeding}) SELECT NULL, '', '', '' FROM answer;
-                COMMIT"
+                COMMIT"#
             );
             // A list that is filled up has one row several times. A key that another session had before is made none,
             // which no table takes either.

@@ -203,7 +203,7 @@ impl SqliteDriverBuilder {
 }
 
 /// Reads from the database, which is the first moment at which SQLite looks into the file.
-async fn probe(writer: &Leases<Sqlite>) -> Result<(), Failure> {
+async fn probe(writer: &Arc<Leases<Sqlite>>) -> Result<(), Failure> {
     let mut lease = writer.lease().await?;
     let row = sqlx::query(PROBE).fetch_one(&mut *lease).await?;
     lease.done();

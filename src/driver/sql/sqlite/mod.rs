@@ -57,9 +57,8 @@ use crate::driver::DriverError;
 ///
 /// A file is put into [WAL mode](https://www.sqlite.org/wal.html), with `synchronous=NORMAL`: what
 /// was committed survives a crash of the process; a power loss or a crash of the operating system
-/// may take the last commits with it - what the operating system has not written yet, and no more than the log holds -
-/// and leaves the file sound. A log of 16 MiB is brought into the file
-/// ([`wal_autocheckpoint`](https://www.sqlite.org/pragma.html#pragma_wal_autocheckpoint)). Beside `sessions.db` there are
+/// may take the last commits with it, and leaves the file sound. At most they are those that are in the log only,
+/// which is brought into the file when it has 4 000 pages, 16 MiB with pages of 4 KiB. Beside `sessions.db` there are
 /// `sessions.db-wal` and `sessions.db-shm` while it is open, which belong to it. The file must not
 /// lie on a network file system.
 ///
@@ -75,8 +74,8 @@ use crate::driver::DriverError;
 /// Calls that wait at the same moment go together, loads in one statement and commits in one
 /// transaction, each with an answer of its own; a lone call waits for no other.
 ///
-/// A connection that the driver has opened stays open, and keeps up to 32 MiB of the file in memory, and what SQLite would put into
-/// temporary files.
+/// A connection that the driver has opened stays open. It keeps up to 32 MiB of the file in memory, and there is also
+/// what SQLite would put into temporary files.
 ///
 /// # Cancel safety
 ///
@@ -123,6 +122,8 @@ impl SqliteDriver {
     /// Waits for the running calls and closes the connections, of all clones, which moves what is in
     /// the `-wal` file into the file itself. Later calls fail with
     /// [`DriverErrorKind::Unavailable`](crate::driver::DriverErrorKind::Unavailable).
+    ///
+    /// A load whose future is kept and not polled may have a connection: drop it first.
     ///
     /// A driver that is dropped closes them too, without anyone waiting for it.
     pub async fn close(&self) {

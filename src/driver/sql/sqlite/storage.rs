@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Sqlite, SqlitePool};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{is_busy, is_plain_error, report};
+use super::error::{is_plain_error, is_unavailable, report};
 use super::statements::statements;
 use crate::driver::sql::{
     Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, IfUnsound, Lane, Lease, Leases,
@@ -54,7 +54,7 @@ impl SqliteStorage {
             file: writer.connect_options().get_filename().to_owned(),
             statements: statements(&environment),
             environment,
-            loads: lane_of_loads(readers.most()),
+            loads: lane_of_loads(readers.most(), Lone::WithCaller),
             writes: Arc::new(Lane::new(1, Lone::OnTask)),
             patience,
             writer,
@@ -118,10 +118,7 @@ impl SqliteStorage {
             Ok(None) => {}
             Err(failure) => {
                 rollback(lease, sql).await;
-                // What has waited for the lock of another process in vain need not do so once more.
-                let was_busy = matches!(&failure, Failure::Sqlx(sqlx::Error::Database(error))
-                    if is_busy(error.code().as_deref()));
-                return if was_busy { Err(failure) } else { Ok(Vec::new()) };
+                return if is_refused(&failure) { Ok(Vec::new()) } else { Err(failure) };
             }
         }
         lease = begin(lease, sql).await?;
@@ -177,6 +174,17 @@ impl SqliteStorage {
     }
 }
 
+/// Whether it is what calls asked for together, so that each may be tried alone: it does not help against the lock of
+/// another process, or a disk that fails.
+fn is_refused(failure: &Failure) -> bool {
+    match failure {
+        Failure::Driver(_) => true,
+        Failure::Sqlx(sqlx::Error::Database(error)) => !is_unavailable(error.code().as_deref()),
+        Failure::Sqlx(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => true,
+        _ => false,
+    }
+}
+
 /// Takes the write lock at once: a transaction that read first could not wait for it.
 async fn begin<'a>(
     mut lease: Lease<'a, Sqlite>,
@@ -185,7 +193,10 @@ async fn begin<'a>(
     let begun = lease.script(&sql.begin).await;
     if begun.as_ref().is_err_and(is_plain_error) {
         // Another is open, left behind by a task that was stopped and has not answered.
-        lease.script(&sql.rollback).await?;
+        if let Err(error) = lease.script(&sql.rollback).await {
+            lease.close();
+            return Err(error);
+        }
         lease.script(&sql.begin).await?;
         return Ok(lease);
     }
@@ -218,7 +229,7 @@ async fn rollback(mut lease: Lease<'_, Sqlite>, sql: &Statements) {
 /// The connections of a pool.
 pub(super) fn leases(pool: SqlitePool, pool_of: PoolOf) -> Arc<Leases<Sqlite>> {
     // A connection that is closed may be the last one to a database in memory.
-    Arc::new(Leases::new(pool, pool_of, IfUnsound::GiveBack))
+    Leases::new(pool, pool_of, IfUnsound::GiveBack)
 }
 
 impl Run<Loading> for SqliteStorage {

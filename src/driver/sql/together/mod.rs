@@ -30,14 +30,14 @@ pub(super) use write::{Answer, Call, Writing, write};
 /// How many bytes of items the calls of a batch have at most, beside those of the first.
 const MOST_BYTES: usize = 1 << 20;
 
-/// How many batches of loads run at the same time: while the database answers one, what it has answered before is
-/// taken up. Two batches of writes were slower than one.
+/// How many batches of loads run at the same time, beside a lone load with its caller: while the database answers one,
+/// what it has answered before is taken up. Two batches of writes were slower than one.
 const LOADS_AT_ONCE: u32 = 2;
 
 /// The lane of loads for a pool of so many connections: a batch does not wait for that of another, nor for that of
 /// a lone load whose caller does not poll it.
-pub(super) fn lane_of_loads(connections: u32) -> Arc<Lane<Loading>> {
-    let lone = if connections > LOADS_AT_ONCE { Lone::WithCaller } else { Lone::OnTask };
+pub(super) fn lane_of_loads(connections: u32, lone: Lone) -> Arc<Lane<Loading>> {
+    let lone = if connections > LOADS_AT_ONCE { lone } else { Lone::OnTask };
     Arc::new(Lane::new(connections.clamp(1, LOADS_AT_ONCE) as usize, lone))
 }
 

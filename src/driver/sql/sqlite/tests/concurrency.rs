@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use super::*;
-use crate::driver::{CommitOutcome, ReplaceItem, ReplaceOutcome};
+use crate::driver::{CommitOutcome, DriverErrorKind, ReplaceItem, ReplaceOutcome};
 
 // S3: on every driver, across processes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,13 +149,64 @@ async fn poll_once<F: Future + Unpin>(future: &mut F) -> bool {
 // D6
 #[tokio::test]
 async fn a_load_whose_caller_goes_away_leaves_the_connection_usable() {
-    let driver = memory().await;
-    created(&driver, 1).await;
-    for _ in 0..20 {
-        let mut future = driver.load(load(vec![Locator::Key(key(1))]));
-        poll_once(&mut future).await;
+    let folder = Folder::new();
+    for driver in [folder.driver().await, memory().await] {
+        created(&driver, 1).await;
+        for _ in 0..20 {
+            let mut future = driver.load(load(vec![Locator::Key(key(1))]));
+            poll_once(&mut future).await;
+        }
+        assert_eq!(loaded(&driver, 1).await.len(), 1);
     }
-    assert_eq!(loaded(&driver, 1).await.len(), 1);
+}
+
+// D6
+#[tokio::test]
+async fn a_load_that_is_not_polled_any_more_holds_up_nobody() {
+    let folder = Folder::new();
+    let driver = folder.driver().await;
+    created(&driver, 1).await;
+    let mut kept = driver.load(load(vec![Locator::Key(key(1))]));
+    poll_once(&mut kept).await;
+    for _ in 0..20 {
+        assert_eq!(loaded(&driver, 1).await.len(), 1);
+        driver.commit(commit(seen(1), set(&[("a", "1")]))).await.unwrap();
+    }
+    assert_eq!(kept.await.unwrap().len(), 1);
+    driver.close().await;
+}
+
+// P2, S6: of writes at the same moment each is judged by itself.
+#[tokio::test]
+async fn what_is_wrong_with_one_write_is_no_matter_to_those_that_go_with_it() {
+    let driver = memory().await;
+    for n in 1..=5 {
+        created(&driver, n).await;
+    }
+    let of = |n| commit(seen(n), set(&[("a", "1")]));
+    let (mut late, mut narrow) = (of(2), of(4));
+    late.now = Timestamp::from_millis(2_000);
+    narrow.changes = set(&[("a", "1"), ("b", "123")]);
+    narrow.limits.value_bytes = 2;
+    let mut calls: Vec<_> = [of(1), late, of(3), of(9), of(5), narrow].into();
+    // All have the same limits, or they would not go together.
+    let limits = calls.last().unwrap().limits;
+    calls.iter_mut().for_each(|commit| commit.limits = limits);
+    let first = driver.commit(of(1));
+    let answers = futures_util::future::join_all(calls.into_iter().map(|one| driver.commit(one)));
+    let (first, answers) = futures_util::future::join(first, answers).await;
+    assert!(matches!(first, Ok(CommitOutcome::Done(_))));
+    let shown = answers.iter().map(|answer| match answer {
+        Ok(CommitOutcome::Done(_)) => "done",
+        Ok(CommitOutcome::Gone) => "gone",
+        Err(error) if error.kind() == DriverErrorKind::TooLarge => "too large",
+        _ => "something else",
+    });
+    let shown = shown.collect::<Vec<_>>();
+    assert_eq!(shown, ["done", "gone", "done", "gone", "done", "too large"]);
+    for (n, stored) in [(1, 1), (2, 0), (3, 1), (4, 0), (5, 1)] {
+        assert_eq!(items(&driver, n).await.len(), stored, "{n}");
+    }
 }
 
 // D6
