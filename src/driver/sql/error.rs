@@ -36,6 +36,20 @@ impl Failure {
             if error.kind() == ErrorKind::UniqueViolation)
     }
 
+    /// Whether it is what calls asked for together, so that each may be tried alone: that does not help
+    /// against the lock of another process, a disk that fails or a lost connection.
+    pub(super) fn is_refused(&self, report: impl FnOnce(&dyn DatabaseError) -> Report) -> bool {
+        use DriverErrorKind::{Timeout, Unavailable};
+        match self {
+            Self::Driver(_) => true,
+            Self::Sqlx(sqlx::Error::Database(error)) => {
+                !matches!(report(&**error).kind, Timeout | Unavailable)
+            }
+            Self::Sqlx(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => true,
+            _ => false,
+        }
+    }
+
     /// The error for the caller. `place` names the database, `report` reads its own codes.
     pub(super) fn redact(
         self,

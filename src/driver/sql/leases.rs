@@ -138,10 +138,8 @@ impl<D: Database> Leases<D> {
     fn take_back(self: &Arc<Self>, mut used: Kept<D>) {
         let now = Instant::now();
         used.used = now;
-        let runtime = Handle::try_current().ok().filter(|_| {
-            self.pool_of == PoolOf::Driver && now.duration_since(used.since) < KEPT_FOR
-        });
-        let Some(runtime) = runtime else { return };
+        let may_stay = self.pool_of == PoolOf::Driver && now.duration_since(used.since) < KEPT_FOR;
+        let (true, Ok(runtime)) = (may_stay, Handle::try_current()) else { return };
         let mut state = self.state.lock();
         if state.wanted > 0 || self.pool.is_closed() {
             return;

@@ -352,16 +352,9 @@ impl<S: Server> Storage<S> {
 
     /// Whether the server has refused what calls asked for together, so that each may be tried alone.
     fn is_refused(failure: &Failure) -> bool {
-        use DriverErrorKind::{Timeout, Unavailable};
-        match failure {
-            Failure::Driver(_) => true,
-            Failure::Sqlx(sqlx::Error::Database(error)) => {
-                S::is_conflict(&**error)
-                    || !matches!(S::report(&**error).kind, Timeout | Unavailable)
-            }
-            Failure::Sqlx(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => true,
-            Failure::Sqlx(_) | Failure::NotBegun(_) => false,
-        }
+        let is_conflict = matches!(failure, Failure::Sqlx(sqlx::Error::Database(error))
+            if S::is_conflict(&**error));
+        is_conflict || failure.is_refused(S::report)
     }
 
     /// Runs a load by itself.

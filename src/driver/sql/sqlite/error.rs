@@ -11,7 +11,6 @@ use crate::driver::sql::Report;
 
 const BUSY: i32 = 5;
 const ERROR: i32 = 1;
-const IO_ERROR: i32 = 10;
 
 /// What may be said of an error of SQLite: <https://www.sqlite.org/rescode.html>.
 pub(super) fn report(error: &dyn DatabaseError, file: &Path) -> Report {
@@ -40,7 +39,7 @@ pub(super) fn report(error: &dyn DatabaseError, file: &Path) -> Report {
             ReadOnly,
             "the file cannot be written: its permissions, its folder's, or `mode=ro`",
         ),
-        IO_ERROR => Report::new(Unavailable, "the disk could not be read or written"),
+        10 => Report::new(Unavailable, "the disk could not be read or written"),
         11 => Report::new(Corrupt, "the file is damaged"),
         13 => Report::new(Full, "no room is left, on the disk or by `max_page_count`"),
         14 => Report::new(Unavailable, cannot_open(file)),
@@ -55,11 +54,6 @@ pub(super) fn report(error: &dyn DatabaseError, file: &Path) -> Report {
 /// Whether another connection was in the way, so that trying again may help.
 pub(super) fn is_busy(code: Option<&str>) -> bool {
     primary(code) == BUSY
-}
-
-/// Whether another connection was in the way, or the disk.
-pub(super) fn is_unavailable(code: Option<&str>) -> bool {
-    matches!(primary(code), BUSY | IO_ERROR)
 }
 
 /// Whether it is the error of a `BEGIN` or `ROLLBACK` that does not fit the state of the connection.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Sqlite, SqlitePool};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{is_plain_error, is_unavailable, report};
+use super::error::{is_plain_error, report};
 use super::statements::statements;
 use crate::driver::sql::{
     Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, IfUnsound, Lane, Lease, Leases,
@@ -118,7 +118,8 @@ impl SqliteStorage {
             Ok(None) => {}
             Err(failure) => {
                 rollback(lease, sql).await;
-                return if is_refused(&failure) { Ok(Vec::new()) } else { Err(failure) };
+                let is_refused = failure.is_refused(|error| report(error, &self.file));
+                return if is_refused { Ok(Vec::new()) } else { Err(failure) };
             }
         }
         lease = begin(lease, sql).await?;
@@ -171,17 +172,6 @@ impl SqliteStorage {
     pub(super) fn error(&self, failure: Failure) -> DriverError {
         let place = self.file.to_string_lossy();
         failure.redact(&place, |error| report(error, &self.file))
-    }
-}
-
-/// Whether it is what calls asked for together, so that each may be tried alone: it does not help against the lock of
-/// another process, or a disk that fails.
-fn is_refused(failure: &Failure) -> bool {
-    match failure {
-        Failure::Driver(_) => true,
-        Failure::Sqlx(sqlx::Error::Database(error)) => !is_unavailable(error.code().as_deref()),
-        Failure::Sqlx(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => true,
-        _ => false,
     }
 }
 

@@ -23,8 +23,8 @@ pub(in super::super) struct WholeTransactions {
     pub(in super::super) create: Many,
 }
 
-/// Runs calls of one group that only store items of one application, or only create sessions with items. `None` for a call that has
-/// to be run alone; no answer at all if they are other calls, and then nothing was begun.
+/// Runs calls of one group that only store items of one application, or only create sessions with items. `None` for
+/// a call that has to be run alone; no answer at all if they are other calls, and then nothing was begun.
 pub(in super::super) async fn write_at_once<'c, C: Connection>(
     db: &mut C,
     sql: &Statements,

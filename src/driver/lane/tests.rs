@@ -1,0 +1,383 @@
+//! Calls that wait for each other, on a runner that notes its batches.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+
+use super::*;
+
+/// A call with a number. Those of equal tens go together, at most three, and of equal numbers one.
+struct Numbered {
+    number: u32,
+    reply: Reply<u32>,
+}
+
+impl Work for Numbered {
+    type Group = Vec<u32>;
+
+    fn is_given_up(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn place(&self, group: &mut Vec<u32>) -> Place {
+        if group.len() == 3 {
+            return Place::Ends;
+        }
+        let differs = group.first().is_some_and(|first| first / 10 != self.number / 10);
+        if differs || group.contains(&self.number) {
+            return Place::Waits;
+        }
+        group.push(self.number);
+        Place::Joins
+    }
+}
+
+/// Notes the batches; the call 0 ends when it is told to, and the call 66 panics.
+#[derive(Default)]
+struct Runner {
+    batches: Mutex<Vec<Vec<u32>>>,
+    begun: Notify,
+    end: Notify,
+}
+
+impl Run<Numbered> for Runner {
+    async fn run(self: Arc<Self>, batch: Vec<Numbered>) {
+        let numbers: Vec<_> = batch.iter().map(|call| call.number).collect();
+        self.batches.lock().push(numbers.clone());
+        if numbers.contains(&0) {
+            self.begun.notify_one();
+            self.end.notified().await;
+        }
+        assert!(!numbers.contains(&66), "as the test wants it");
+        yield_now().await;
+        for Numbered { number, reply } in batch {
+            let _ = reply.send(number);
+        }
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<u32, Unanswered>> + Send>>;
+
+struct Rig {
+    lane: Arc<Lane<Numbered>>,
+    runner: Arc<Runner>,
+}
+
+impl Rig {
+    fn new(places: usize) -> Self {
+        Self { lane: Arc::new(Lane::with_room(1, Lone::OnTask, places)), runner: Arc::default() }
+    }
+
+    fn call_by(&self, number: u32, deadline: Instant, at_deadline: AtDeadline) -> Answer {
+        let (lane, runner) = (self.lane.clone(), self.runner.clone());
+        Box::pin(async move {
+            let work = |reply| Numbered { number, reply };
+            lane.call(&runner, deadline, at_deadline, work).await
+        })
+    }
+
+    fn call(&self, number: u32) -> Answer {
+        self.call_by(number, soon(), AtDeadline::Wait)
+    }
+
+    /// The call 0, which has begun.
+    async fn begun(&self, at_deadline: AtDeadline) -> Answer {
+        let mut first = self.call_by(0, soon(), at_deadline);
+        poll_once(&mut first).await;
+        self.runner.begun.notified().await;
+        first
+    }
+
+    fn batches(&self) -> Vec<Vec<u32>> {
+        self.runner.batches.lock().clone()
+    }
+
+    async fn becomes_idle(&self) {
+        while self.lane.state.lock().drainers > 0 {
+            yield_now().await;
+        }
+        assert!(self.lane.state.lock().waiting.is_empty());
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+async fn poll_once(call: &mut Answer) {
+    poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
+}
+
+async fn poll_all(calls: &mut [Answer]) {
+    for call in calls {
+        poll_once(call).await;
+    }
+}
+
+// P2
+#[tokio::test]
+async fn what_waits_goes_together_as_far_as_it_fits_together() {
+    let rig = Rig::new(100);
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut calls: Vec<_> = [11, 21, 12, 11, 22, 13, 14, 23].map(|n| rig.call(n)).into();
+    poll_all(&mut calls).await;
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    for (call, number) in calls.into_iter().zip([11, 21, 12, 11, 22, 13, 14, 23]) {
+        assert_eq!(call.await, Ok(number));
+    }
+    assert_eq!(rig.batches(), [vec![0], vec![11, 12, 13], vec![21, 22, 23], vec![11, 14]]);
+    rig.becomes_idle().await;
+    assert_eq!(rig.lane.room.available_permits(), 100);
+}
+
+// P2
+#[tokio::test]
+async fn as_many_batches_run_at_the_same_time_as_may() {
+    let rig = Rig { lane: Arc::new(Lane::with_room(2, Lone::OnTask, 100)), runner: Arc::default() };
+    let first = rig.begun(AtDeadline::Wait).await;
+    let second = rig.begun(AtDeadline::Wait).await;
+    let mut waiting = [rig.call(11), rig.call(12)];
+    poll_all(&mut waiting).await;
+    for _ in 0..10 {
+        yield_now().await;
+    }
+    assert_eq!(rig.batches(), [[0], [0]], "a third would be one too many");
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    for (call, number) in waiting.into_iter().zip([11, 12]) {
+        assert_eq!(call.await, Ok(number), "the other one still runs");
+    }
+    rig.runner.end.notify_one();
+    assert_eq!(second.await, Ok(0));
+    assert_eq!(rig.batches(), [vec![0], vec![0], vec![11, 12]]);
+    rig.becomes_idle().await;
+}
+
+// P2
+#[tokio::test]
+async fn who_was_answered_goes_with_those_who_wait() {
+    let rig = Rig::new(100);
+    let first = rig.begun(AtDeadline::Wait).await;
+    let (mut waiting, again) = (rig.call(11), rig.call(12));
+    poll_once(&mut waiting).await;
+    let task = tokio::spawn(async move {
+        assert_eq!(first.await, Ok(0));
+        again.await
+    });
+    yield_now().await;
+    rig.runner.end.notify_one();
+    assert_eq!(task.await.unwrap(), Ok(12));
+    assert_eq!(waiting.await, Ok(11));
+    assert_eq!(rig.batches(), [vec![0], vec![11, 12]]);
+}
+
+// D6
+#[tokio::test]
+async fn a_call_that_is_dropped_before_it_began_is_skipped_and_one_that_nobody_polls_is_not() {
+    let rig = Rig::new(100);
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut calls: Vec<_> = (11..=15).map(|number| rig.call(number)).collect();
+    let never_polled = rig.call(16);
+    poll_all(&mut calls).await;
+    drop((first, calls.remove(1)));
+    let mut calls = calls.into_iter();
+    let not_polled_again = calls.next().unwrap();
+    rig.runner.end.notify_one();
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(rig.batches(), [vec![0], vec![11, 13, 14], vec![15]]);
+    assert_eq!(not_polled_again.await, Ok(11));
+    assert_eq!(never_polled.await, Ok(16));
+    rig.becomes_idle().await;
+    assert_eq!(rig.lane.room.available_permits(), 100);
+}
+
+#[tokio::test]
+async fn a_call_that_panics_is_answered_and_does_not_stop_later_ones() {
+    let rig = Rig::new(100);
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut calls = vec![rig.call(66), rig.call(11)];
+    poll_all(&mut calls).await;
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    assert_eq!(calls.pop().unwrap().await, Ok(11));
+    assert_eq!(calls.pop().unwrap().await, Err(Unanswered::Stopped));
+}
+
+// P2
+#[tokio::test(start_paused = true)]
+async fn waiting_for_ones_turn_is_bounded_and_running_only_where_that_is_wanted() {
+    let rig = Rig::new(100);
+    let first = rig.begun(AtDeadline::Wait).await;
+    assert_eq!(rig.call(11).await, Err(Unanswered::NotBegun));
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0), "it has run for longer than a call waits");
+    let first = rig.begun(AtDeadline::Leave).await;
+    assert_eq!(first.await, Err(Unanswered::Running));
+    rig.runner.end.notify_one();
+    assert_eq!(rig.call(12).await, Ok(12));
+    assert_eq!(rig.batches(), [[0], [0], [12]], "what was given up is never begun");
+}
+
+// P2
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_room_a_call_waits_for_it_within_its_time() {
+    let rig = Rig::new(2);
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut calls = vec![rig.call(11), rig.call(12), rig.call(13)];
+    poll_all(&mut calls).await;
+    assert_eq!(rig.lane.state.lock().waiting.len(), 2);
+    assert_eq!(rig.call(14).await, Err(Unanswered::NotBegun));
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    // Their time was over as well.
+    assert_eq!(calls.pop().unwrap().await, Err(Unanswered::NotBegun));
+    rig.becomes_idle().await;
+    let mut calls =
+        vec![rig.begun(AtDeadline::Wait).await, rig.call(21), rig.call(22), rig.call(23)];
+    poll_all(&mut calls).await;
+    rig.runner.end.notify_one();
+    for (call, number) in calls.into_iter().zip([0, 21, 22, 23]) {
+        assert_eq!(call.await, Ok(number));
+    }
+    rig.becomes_idle().await;
+    assert_eq!(rig.lane.room.available_permits(), 2);
+}
+
+/// A lane where a lone call runs with its caller.
+fn with_caller() -> Rig {
+    Rig { lane: Arc::new(Lane::with_room(1, Lone::WithCaller, 100)), runner: Arc::default() }
+}
+
+// P2
+#[tokio::test]
+async fn a_lone_call_runs_with_its_caller_and_nobody_waits_for_it() {
+    let rig = with_caller();
+    let mut lone = rig.call(0);
+    poll_once(&mut lone).await;
+    assert_eq!(rig.batches(), [[0]], "it has begun within its first poll");
+    let mut others = [rig.call(11), rig.call(12)];
+    poll_all(&mut others).await;
+    for (call, number) in others.into_iter().zip([11, 12]) {
+        assert_eq!(call.await, Ok(number));
+    }
+    rig.runner.end.notify_one();
+    assert_eq!(lone.await, Ok(0));
+    assert_eq!(rig.batches(), [vec![0], vec![11, 12]]);
+    rig.becomes_idle().await;
+    // After calls that went together the next one is likely to find company.
+    let mut first = rig.call(21);
+    poll_once(&mut first).await;
+    assert_eq!(rig.batches().len(), 2);
+    assert_eq!(first.await, Ok(21));
+    rig.becomes_idle().await;
+    let mut lone = rig.call(31);
+    poll_once(&mut lone).await;
+    assert_eq!(rig.batches().len(), 4);
+    assert_eq!(lone.await, Ok(31));
+    assert_eq!(rig.lane.room.available_permits(), 100);
+}
+
+// D6
+#[tokio::test]
+async fn a_lone_call_goes_on_without_its_caller() {
+    let rig = with_caller();
+    let mut lone = rig.begun(AtDeadline::Wait).await;
+    poll_once(&mut lone).await;
+    drop(lone);
+    assert!(rig.lane.state.lock().has_lone);
+    rig.runner.end.notify_one();
+    while rig.lane.state.lock().has_lone {
+        yield_now().await;
+    }
+    let mut next = rig.call(11);
+    poll_once(&mut next).await;
+    assert_eq!(rig.batches(), [[0], [11]]);
+    assert_eq!(next.await, Ok(11));
+}
+
+#[tokio::test]
+async fn a_lone_call_that_panics_is_answered_and_does_not_stop_later_ones() {
+    let rig = with_caller();
+    assert_eq!(rig.call(66).await, Err(Unanswered::Stopped));
+    assert_eq!(rig.call(11).await, Ok(11));
+}
+
+// P2
+#[tokio::test(start_paused = true)]
+async fn a_lone_call_is_bounded_where_that_is_wanted() {
+    let rig = with_caller();
+    let lone = rig.begun(AtDeadline::Leave).await;
+    assert_eq!(lone.await, Err(Unanswered::Running));
+    assert!(rig.lane.state.lock().has_lone, "it runs on");
+    rig.runner.end.notify_one();
+    while rig.lane.state.lock().has_lone {
+        yield_now().await;
+    }
+    let mut lone = rig.call_by(0, soon(), AtDeadline::Wait);
+    poll_once(&mut lone).await;
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        rig.runner.end.notify_one();
+    };
+    assert_eq!(tokio::join!(lone, end).0, Ok(0), "it has run for longer than a call waits");
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()
+}
+
+#[test]
+fn after_its_runtime_was_shut_down_a_lane_works_on_another() {
+    let (rig, old, new) = (Rig::new(100), runtime(), runtime());
+    let running = old.block_on(rig.begun(AtDeadline::Wait));
+    let mut waiting = rig.call(11);
+    new.block_on(poll_once(&mut waiting));
+    drop(old);
+    new.block_on(async {
+        assert_eq!(running.await, Err(Unanswered::Stopped));
+        assert_eq!(waiting.await, Err(Unanswered::Stopped));
+        assert_eq!(rig.call(12).await, Ok(12));
+    });
+    assert_eq!(rig.batches(), [[0], [12]]);
+    assert_eq!(rig.lane.room.available_permits(), 100);
+}
+
+// P2
+#[test]
+fn what_one_runtime_leaves_behind_another_runs() {
+    let rig = Rig { lane: Arc::new(Lane::with_room(2, Lone::OnTask, 100)), runner: Arc::default() };
+    let (old, new) = (runtime(), runtime());
+    let mut stopped = old.block_on(rig.begun(AtDeadline::Wait));
+    let running = new.block_on(rig.begun(AtDeadline::Wait));
+    let mut waiting = rig.call(11);
+    new.block_on(poll_once(&mut waiting));
+    drop(old);
+    new.block_on(async {
+        assert_eq!(stopped.as_mut().await, Err(Unanswered::Stopped));
+        rig.runner.end.notify_one();
+        assert_eq!(running.await, Ok(0));
+        assert_eq!(waiting.await, Ok(11));
+        rig.becomes_idle().await;
+    });
+}
+
+#[test]
+fn without_a_runtime_a_call_fails_and_the_lane_goes_on() {
+    let (rig, old) = (Rig::new(100), runtime());
+    let handle = old.handle().clone();
+    old.shutdown_background();
+    assert_eq!(handle.block_on(rig.call(11)), Err(Unanswered::Stopped));
+    assert_eq!(rig.lane.state.lock().drainers, 0);
+    let mut outside = rig.call(12);
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert_eq!(outside.as_mut().poll(&mut cx), Poll::Ready(Err(Unanswered::NoRuntime)));
+    assert_eq!(runtime().block_on(rig.call(13)), Ok(13));
+}
