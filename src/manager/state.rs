@@ -327,15 +327,25 @@ impl State {
 /// Which of the presented ids is the session, given the records that the storage has for them.
 pub(super) fn judge(
     presented: &[KnownId],
-    found: Vec<Found>,
+    mut found: Vec<Found>,
     now: Timestamp,
     retired: Retired,
 ) -> Result<(KnownId, Found), LoadError> {
+    let (id, at) = choose(presented, &found, now, retired)?;
+    Ok((id, found.swap_remove(at)))
+}
+
+/// The id that is the session, and the place of its record.
+fn choose(
+    presented: &[KnownId],
+    found: &[Found],
+    now: Timestamp,
+    retired: Retired,
+) -> Result<(KnownId, usize), LoadError> {
     let with_key = |key| presented.iter().find(|id| Some(id.key()) == key).copied();
     let mut live = None;
     let (mut several, mut expired, mut rotated) = (false, false, false);
-    for found in found {
-        let record = &found.session;
+    for (at, Found { session: record, .. }) in found.iter().enumerate() {
         let id = match (with_key(Some(record.key)), record.is_live(now)) {
             (Some(id), true) => Some(id),
             (None, true) if retired.works(record) => with_key(record.previous_key),
@@ -350,7 +360,7 @@ pub(super) fn judge(
             (None, false) => None,
         };
         if let Some(id) = id {
-            several |= live.replace((id, found)).is_some();
+            several |= live.replace((id, at)).is_some();
         }
     }
     match live {

@@ -195,11 +195,11 @@ macro_rules! connection_of_sqlx {
                 statement: &$crate::driver::sql::Statement,
                 values: &[$crate::driver::sql::Value<'_>],
             ) -> Result<u64, $crate::driver::sql::Failure> {
-                let query = $crate::driver::sql::connection::bind!(statement, values);
+                let query = $crate::driver::sql::connection::bind!($connection, statement, values);
                 Ok(query.execute(&mut *self).await?.rows_affected())
             }
 
-            $($crate::driver::sql::connection::with_arrays!($arrays);)?
+            $($crate::driver::sql::connection::with_arrays!($connection, $arrays);)?
 
             $(
                 fn unpack(
@@ -218,7 +218,7 @@ macro_rules! connection_of_sqlx {
                 values: &[$crate::driver::sql::Value<'_>],
                 mut row: impl FnMut(&$row) -> Result<(), $crate::driver::sql::Failure> + Send,
             ) -> Result<(), $crate::driver::sql::Failure> {
-                let query = $crate::driver::sql::connection::bind!(statement, values);
+                let query = $crate::driver::sql::connection::bind!($connection, statement, values);
                 $crate::driver::sql::connection::hand_over!(query.fetch(&mut *self), row)
             }
 
@@ -251,23 +251,35 @@ macro_rules! connection_of_sqlx {
 }
 
 macro_rules! bind {
-    ($statement:ident, $values:ident) => {{
-        let mut query = sqlx::query($statement);
+    ($connection:ty, $statement:ident, $values:ident) => {{
+        let mut arguments = $crate::driver::sql::connection::arguments_of!($connection);
+        sqlx::Arguments::reserve(&mut arguments, $values.len(), 0);
         for value in $values {
-            query = $crate::driver::sql::connection::bind_value!(query, value);
+            $crate::driver::sql::connection::bind_value!(arguments, value);
         }
-        query
+        sqlx::query_with($statement, arguments)
     }};
 }
 
+macro_rules! arguments_of {
+    ($connection:ty) => {
+        <<$connection as sqlx::Connection>::Database as sqlx::Database>::Arguments::default()
+    };
+}
+
 macro_rules! bind_value {
-    ($query:ident, $value:ident) => {
+    ($arguments:ident, $value:ident) => {
         match *$value {
-            $crate::driver::sql::Value::Uid(uid) => $query.bind(uid),
-            $crate::driver::sql::Value::Bytes(bytes) => $query.bind(bytes),
-            $crate::driver::sql::Value::Integer(number) => $query.bind(number),
-            $crate::driver::sql::Value::Text(text) => $query.bind(text),
+            $crate::driver::sql::Value::Uid(uid) => sqlx::Arguments::add(&mut $arguments, uid),
+            $crate::driver::sql::Value::Bytes(bytes) => {
+                sqlx::Arguments::add(&mut $arguments, bytes)
+            }
+            $crate::driver::sql::Value::Integer(number) => {
+                sqlx::Arguments::add(&mut $arguments, number)
+            }
+            $crate::driver::sql::Value::Text(text) => sqlx::Arguments::add(&mut $arguments, text),
         }
+        .map_err(sqlx::Error::Encode)?
     };
 }
 
@@ -283,13 +295,13 @@ macro_rules! hand_over {
 
 #[cfg(feature = "postgres")]
 macro_rules! with_arrays {
-    (arrays) => {
+    ($connection:ty, arrays) => {
         async fn execute_many(
             &mut self,
             many: &$crate::driver::sql::Many,
             arguments: &[$crate::driver::sql::Argument<'_>],
         ) -> Result<u64, $crate::driver::sql::Failure> {
-            let query = $crate::driver::sql::connection::bind_arrays!(many, arguments);
+            let query = $crate::driver::sql::connection::bind_arrays!($connection, many, arguments);
             Ok(query.execute(&mut *self).await?.rows_affected())
         }
 
@@ -302,7 +314,7 @@ macro_rules! with_arrays {
             ) -> Result<(), $crate::driver::sql::Failure>
             + Send,
         ) -> Result<(), $crate::driver::sql::Failure> {
-            let query = $crate::driver::sql::connection::bind_arrays!(many, arguments);
+            let query = $crate::driver::sql::connection::bind_arrays!($connection, many, arguments);
             $crate::driver::sql::connection::hand_over!(query.fetch(&mut *self), row)
         }
     };
@@ -310,32 +322,33 @@ macro_rules! with_arrays {
 
 #[cfg(feature = "postgres")]
 macro_rules! bind_arrays {
-    ($many:ident, $arguments:ident) => {{
+    ($connection:ty, $many:ident, $arguments:ident) => {{
         use $crate::driver::sql::{Argument, List};
         let (statement, _) = $many.fitting($arguments)?;
-        let mut query = sqlx::query(statement);
+        let mut bound = $crate::driver::sql::connection::arguments_of!($connection);
         for argument in $arguments {
             let lists = match argument {
                 Argument::One(value) => {
-                    query = $crate::driver::sql::connection::bind_value!(query, value);
+                    $crate::driver::sql::connection::bind_value!(bound, value);
                     continue;
                 }
                 Argument::In(list) => std::slice::from_ref(*list),
                 Argument::Rows(columns) => columns,
             };
             for list in lists {
-                query = match list {
-                    List::Uids(list) => query.bind(list.as_slice()),
-                    List::Bytes(list) => query.bind(list.as_slice()),
-                    List::Integers(list) => query.bind(list.as_slice()),
-                    List::Texts(list) => query.bind(list.as_slice()),
-                };
+                match list {
+                    List::Uids(list) => sqlx::Arguments::add(&mut bound, list.as_slice()),
+                    List::Bytes(list) => sqlx::Arguments::add(&mut bound, list.as_slice()),
+                    List::Integers(list) => sqlx::Arguments::add(&mut bound, list.as_slice()),
+                    List::Texts(list) => sqlx::Arguments::add(&mut bound, list.as_slice()),
+                }
+                .map_err(sqlx::Error::Encode)?;
             }
         }
-        query
+        sqlx::query_with(statement, bound)
     }};
 }
 
-pub(super) use {bind, bind_value, connection_of_sqlx, hand_over};
+pub(super) use {arguments_of, bind, bind_value, connection_of_sqlx, hand_over};
 #[cfg(feature = "postgres")]
 pub(super) use {bind_arrays, with_arrays};

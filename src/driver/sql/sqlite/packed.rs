@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use uuid::Uuid;
 
 use crate::driver::sql::{Failure, Row};
@@ -15,14 +15,67 @@ pub(super) fn unpack(
     text: Option<&str>,
     take: &mut dyn FnMut(&dyn Row) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let rows: Vec<PackedRow<'_>> = serde_json::from_str(text.unwrap_or("[]"))
-        .map_err(|_| Failure::corrupt("an answer is not what was asked for"))?;
-    rows.iter().try_for_each(|row| take(row))
+    let mut rows = Rows { take, refused: None };
+    let read = serde_json::Deserializer::from_str(text.unwrap_or("[]")).deserialize_seq(&mut rows);
+    match (rows.refused, read) {
+        (Some(failure), _) => Err(failure),
+        (None, Err(_)) => Err(Failure::corrupt("an answer is not what was asked for")),
+        (None, Ok(())) => Ok(()),
+    }
 }
 
-#[derive(serde::Deserialize)]
-#[serde(transparent)]
-struct PackedRow<'a>(#[serde(borrow)] Vec<Cell<'a>>);
+/// Takes the rows one by one, as they are read.
+struct Rows<'t> {
+    take: &'t mut dyn FnMut(&dyn Row) -> Result<(), Failure>,
+    /// What `take` says of the row at which the reading ended.
+    refused: Option<Failure>,
+}
+
+impl<'de> Visitor<'de> for &mut Rows<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<(), A::Error> {
+        // One for all of them.
+        let mut row = PackedRow(Vec::new());
+        while rows.next_element_seed(&mut row)?.is_some() {
+            if let Err(failure) = (self.take)(&row) {
+                self.refused = Some(failure);
+                return Err(A::Error::custom("a row is refused"));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct PackedRow<'a>(Vec<Cell<'a>>);
+
+impl<'de> DeserializeSeed<'de> for &mut PackedRow<'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut PackedRow<'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut cells: A) -> Result<(), A::Error> {
+        self.0.clear();
+        while let Some(cell) = cells.next_element()? {
+            self.0.push(cell);
+        }
+        Ok(())
+    }
+}
 
 enum Cell<'a> {
     Null,
@@ -91,7 +144,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Cell<'a> {
                 Ok(Cell::Integer(number))
             }
 
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Cell<'de>, E> {
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Cell<'de>, E> {
                 i64::try_from(number).map(Cell::Integer).map_err(E::custom)
             }
 

@@ -71,7 +71,7 @@ pub(in super::super) async fn load<C: Connection>(
     let application = Value::Text(application.as_ref().map(ApplicationName::as_str));
     let [longest, application] =
         [Argument::One(limits.value_bytes.into()), Argument::One(application)];
-    let mut sessions = Sessions { limits: *limits, ..Sessions::default() };
+    let mut sessions = Sessions::new(*limits, keys.len() + references.len());
     if !keys.is_empty() {
         let by_keys = [longest, application, Argument::In(&List::keys(keys.iter().copied()))];
         db.fetch_many(&sql.load_by_keys, &by_keys, |row| sessions.take(row)).await?;
@@ -89,7 +89,6 @@ pub(in super::super) async fn load<C: Connection>(
 }
 
 /// What was read for a batch.
-#[derive(Default)]
 struct Sessions<T = Option<rows::Loading>> {
     limits: Limits,
     bytes: usize,
@@ -101,6 +100,17 @@ struct Sessions<T = Option<rows::Loading>> {
 }
 
 impl Sessions {
+    /// With room for so many.
+    fn new(limits: Limits, number: usize) -> Self {
+        Self {
+            limits,
+            bytes: 0,
+            all: Vec::with_capacity(number),
+            by_reference: HashMap::with_capacity(number),
+            by_key: HashMap::with_capacity(number),
+        }
+    }
+
     fn take(&mut self, row: &dyn super::super::Row) -> Result<(), Failure> {
         let at = match self.by_reference.entry(session(row)?) {
             Entry::Occupied(known) => *known.get(),

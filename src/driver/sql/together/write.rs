@@ -210,8 +210,11 @@ impl Found {
                 }
             }
         }
+        let mut found = Self {
+            sessions: HashMap::with_capacity(references.len() + keys.len()),
+            by_key: HashMap::with_capacity(references.len() + keys.len()),
+        };
         let (references, keys) = (List::uids(references), List::keys(keys));
-        let mut found = Self::default();
         let by_uids = [Argument::In(&references)];
         let arguments = [Argument::In(&references), Argument::In(&keys), Argument::In(&keys)];
         let (lock, arguments) = match (references.is_empty(), keys.is_empty()) {
