@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use web_session::driver::DriverErrorKind::{Configuration, Timeout, Unavailable};
 use web_session::driver::{
-    Commit, CommitOutcome, Create, Destroy, EnvironmentState, List, Locator, OnMissing, Target,
+    Commit, CommitOutcome, Create, CreateOutcome, Destroy, EnvironmentState, Found, List, Locator,
+    OnMissing, Target,
 };
 use web_session::{Driver, PostgresDriver, PostgresDriverBuilder};
 
@@ -29,6 +31,7 @@ pub fn tests() -> Vec<Test> {
             a_version_without_a_primary_key_as_it_was_made_before_is_complete,
             a_pool_of_the_applications_is_enough,
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
+            sessions_are_created_together_whatever_the_connections_are_told,
             a_transaction_that_lost_a_deadlock_is_run_again,
             a_call_that_waits_for_a_lock_ends_in_time_and_on_the_server_too,
             every_statement_finds_its_rows_by_an_index,
@@ -257,6 +260,53 @@ async fn connections_that_the_server_has_closed_are_replaced_and_nobody_notices(
         .await
         .unwrap();
         assert!(!killed.is_empty());
+    }
+}
+
+// P2, D6
+async fn sessions_are_created_together_whatever_the_connections_are_told() {
+    for told in ["nothing", "to be one", "something else", "by the application"] {
+        let name = environment();
+        let url = format!("{}?application_name={name}", POSTGRES.url());
+        let own = format!("{url}&options=-c%20search_path%3Dpublic");
+        let builder = match told {
+            "to be one" => PostgresDriver::builder(&url).max_connections(1),
+            "something else" => PostgresDriver::builder(&own),
+            "by the application" => {
+                PostgresDriver::builder_for(PgPool::connect(&url).await.unwrap())
+            }
+            _ => PostgresDriver::builder(&url),
+        };
+        let driver = builder.environment(&name).connect().await.unwrap();
+        let environment = Environment::new(driver, name).await;
+        let driver = &environment.driver;
+        let create = |n| {
+            let mut commit = set(&record(n), "a", "1");
+            commit.target = Target::New(record(n));
+            driver.commit(commit)
+        };
+        let mut rotated = record(100);
+        rotated.previous_key = Some(record(99).key);
+        assert_eq!(driver.create(Create::new(rotated)).await.unwrap(), CreateOutcome::Done);
+        for (round, is_taken) in [(0..70, 0..0), (35..100, 35..70)] {
+            let outcomes = join_all(round.clone().map(create)).await;
+            for (n, outcome) in round.zip(outcomes) {
+                let is_done = matches!(outcome.unwrap(), CommitOutcome::Done(_));
+                assert_eq!(is_done, !is_taken.contains(&n) && n != 99, "{n}");
+            }
+        }
+        let found = join_all((0..99).map(|n| async move { load(driver, &record(n)).await })).await;
+        let items = |found: &Vec<Found>| found[0].items.get("a").is_some();
+        assert!(found.iter().all(items));
+        // The second one finds a connection that has answered just now.
+        create(101).await.unwrap();
+        create(102).await.unwrap();
+        let latest = "SELECT count(*) FROM pg_stat_activity
+            WHERE application_name = $1 AND query LIKE 'WITH made%'";
+        let admin = admin().await;
+        let latest = sqlx::query_scalar(latest).bind(&environment.name);
+        let needs_no_transaction: i64 = latest.fetch_one(&admin).await.unwrap();
+        assert_eq!(needs_no_transaction, i64::from(told == "nothing"), "{told}");
     }
 }
 

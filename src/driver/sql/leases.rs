@@ -18,6 +18,10 @@ use crate::sync::Mutex;
 /// After this time the pool sees whether a connection is too old, and after as long without a call it has all back.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
+/// A connection that has answered within this time is still there, or its end is told in answer to the next statement.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const FRESH_FOR: Duration = Duration::from_secs(1);
+
 /// Whose connections a pool has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PoolOf {
@@ -61,6 +65,7 @@ struct Kept<D: Database> {
     connection: PoolConnection<D>,
     /// Since when it is out of the pool.
     since: Instant,
+    /// When a call was done with it, or it came out of the pool.
     used: Instant,
 }
 
@@ -119,6 +124,7 @@ impl<D: Database> Leases<D> {
     }
 
     /// The options of a connection that the pool would open.
+    #[cfg(feature = "sqlite")]
     pub(super) fn connect_options(&self) -> Arc<Options<D>> {
         self.pool.connect_options()
     }
@@ -177,6 +183,7 @@ impl<D: Database> Drop for Watched<D> {
     }
 }
 
+#[cfg(feature = "sqlite")]
 type Options<D> = <<D as Database>::Connection as sqlx::Connection>::Options;
 
 impl<D: Database> Drop for Leases<D> {
@@ -217,6 +224,13 @@ impl<D: Database> Lease<'_, D> {
         if let Some(used) = self.kept.take() {
             self.of.take_back(used);
         }
+    }
+
+    /// Whether it has answered a short time ago.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(super) fn is_fresh(&self) -> bool {
+        let has_answered = |kept: &Kept<D>| kept.used > kept.since;
+        self.kept.as_ref().is_some_and(|kept| has_answered(kept) && kept.used.elapsed() < FRESH_FOR)
     }
 
     /// Closes the connection.

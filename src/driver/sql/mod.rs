@@ -55,11 +55,15 @@ use read::ReadEnvironment;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use server::{DEFAULT_CALL_TIMEOUT, Server, Settings, Source, Storage};
 use statement::{Dialect, Statement, Template};
+#[cfg(feature = "postgres")]
+use statements::SetUp;
 use statements::{EnvironmentStatements, OwnWords, Statements};
 use structures::{Type, Types};
 use together::{
     Answer, Call, Loading, Together, Writing, lane_of_loads, load as load_shared, may_share,
     write as write_shared,
 };
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use together::{MOST_AT_ONCE, create_at_once};
 #[cfg(feature = "sqlite")]
 use together::{WholeTransactions, WriteGroup, write_at_once};

@@ -3,21 +3,23 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::future::join;
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions, Database, Pool};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::url::{Scheme, at_least_one, try_connect, try_pool};
 use super::{
     Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, IfUnsound, Lane, Lease, Leases,
-    Loading, Lone, Outcome, PoolOf, Read, Report, Run, Statements, Together, Write, Writing,
-    lane_of_loads, load_shared, write_shared,
+    Loading, Lone, MOST_AT_ONCE, Outcome, PoolOf, Read, Report, Row, Run, Statements, Together,
+    Write, Writing, create_at_once, lane_of_loads, load_shared, write_shared,
 };
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Found, Load};
 
@@ -64,6 +66,10 @@ pub(super) trait Server: Send + Sync + 'static {
         call_timeout: Duration,
     ) -> (Options<Self>, PoolOptions<Self::Database>);
 
+    /// The options of a connection that only writes in batches have, where it can have from its start what each
+    /// transaction would set.
+    fn for_writes(options: Options<Self>, call_timeout: Duration) -> Option<Options<Self>>;
+
     /// What may be said of an error of the server.
     fn report(error: &dyn DatabaseError) -> Report;
 
@@ -96,33 +102,66 @@ impl<S: Server> Settings<S> {
     /// Makes a first connection, which tells what is wrong with the URL.
     pub(super) async fn open(&self, statements: Statements) -> Result<Storage<S>, DriverError> {
         let limit = self.call_timeout;
-        let (pool, pool_of) = match &self.source {
+        let url = match &self.source {
             Source::Pool(pool) => {
                 let place = S::place(&pool.connect_options());
                 try_pool(pool, &place, S::SCHEME.server, limit, S::report).await?;
-                (pool.clone(), PoolOf::Application)
+                return Ok(self.storage_in(pool.clone(), PoolOf::Application, statements));
             }
-            Source::Url(url) => {
-                let options: Options<S> = S::SCHEME.parse(url)?;
-                let pool = PoolOptions::new()
-                    .max_connections(at_least_one(self.max_connections)?)
-                    .acquire_timeout(limit)
-                    // A connection that has gone stale is found out by `BEGIN`, and replaced.
-                    .test_before_acquire(false);
-                let (options, pool) = S::bound(options.disable_statement_logging(), pool, limit);
-                let place = S::place(&options);
-                try_connect(&options, &place, S::SCHEME.server, limit, S::report).await?;
-                (pool.connect_lazy_with(options), PoolOf::Driver)
-            }
+            Source::Url(url) => url,
         };
-        Ok(self.storage_in(Leases::new(pool, pool_of, IfUnsound::Close), statements))
+        let most = at_least_one(self.max_connections)?;
+        let options = S::SCHEME.parse::<Options<S>>(url)?.disable_statement_logging();
+        let for_writes = S::for_writes(options.clone(), limit).filter(|_| most > 1);
+        let pool = |most, options| {
+            let pool = PoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(limit)
+                // A connection that has gone stale is found out by `BEGIN`, and replaced.
+                .test_before_acquire(false);
+            let (options, pool) = S::bound(options, pool, limit);
+            pool.connect_lazy_with(options)
+        };
+        let all = pool(most, options.clone());
+        let options = all.connect_options();
+        try_connect(&*options, &S::place(&options), S::SCHEME.server, limit, S::report).await?;
+        if let Some(for_writes) = for_writes {
+            let writer = Leases::new(pool(1, for_writes), PoolOf::Driver, IfUnsound::Close);
+            if self.is_set_up(&writer, &statements).await {
+                let others = pool(most - 1, (*options).clone());
+                let mut storage = self.storage_in(others, PoolOf::Driver, statements);
+                (storage.writer, storage.is_set_up) = (writer, true);
+                return Ok(storage);
+            }
+        }
+        Ok(self.storage_in(all, PoolOf::Driver, statements))
     }
 
-    fn storage_in(&self, leases: Arc<Leases<S::Database>>, statements: Statements) -> Storage<S> {
-        let place = S::place(&leases.connect_options());
+    /// Whether a connection has what each transaction would set: a pooler may not pass it on.
+    async fn is_set_up(&self, writer: &Arc<Leases<S::Database>>, statements: &Statements) -> bool {
+        let Some(set_up) = &statements.set_up else { return false };
+        let asks = async {
+            let mut lease = writer.lease().await?;
+            let is_done =
+                lease.fetch_optional(&set_up.is_done, &[], |row| row.number(0)).await?.is_some();
+            lease.done();
+            Ok::<_, Failure>(is_done)
+        };
+        matches!(timeout(self.call_timeout, asks).await, Ok(Ok(true)))
+    }
+
+    fn storage_in(
+        &self,
+        pool: Pool<S::Database>,
+        pool_of: PoolOf,
+        statements: Statements,
+    ) -> Storage<S> {
+        let place = S::place(&pool.connect_options());
+        let leases = Leases::new(pool, pool_of, IfUnsound::Close);
         let (loads, writes) =
             (lane_of_loads(leases.most(), Lone::OnTask), Arc::new(Lane::new(1, Lone::OnTask)));
-        Storage { place, statements, call_timeout: self.call_timeout, leases, loads, writes }
+        let (call_timeout, writer) = (self.call_timeout, leases.clone());
+        Storage { place, statements, call_timeout, leases, writer, is_set_up: false, loads, writes }
     }
 }
 
@@ -155,7 +194,11 @@ pub(super) struct Storage<S: Server> {
     statements: Statements,
     /// How long a call may take, from asking for a connection to the last answer.
     call_timeout: Duration,
-    pub(super) leases: Arc<Leases<S::Database>>,
+    leases: Arc<Leases<S::Database>>,
+    /// The connection of the writes in batches; it may be one of the others.
+    writer: Arc<Leases<S::Database>>,
+    /// Whether the writer has from its start what each transaction would set.
+    is_set_up: bool,
     loads: Arc<Lane<Loading>>,
     writes: Arc<Lane<Writing>>,
 }
@@ -163,8 +206,13 @@ pub(super) struct Storage<S: Server> {
 impl<S: Server> Storage<S> {
     /// In a pool of the application's, with the default settings.
     pub(super) fn new(pool: Pool<S::Database>, statements: Statements) -> Self {
-        let leases = Leases::new(pool.clone(), PoolOf::Application, IfUnsound::Close);
-        Settings::new(Source::Pool(pool)).storage_in(leases, statements)
+        let settings = Settings::new(Source::Pool(pool.clone()));
+        settings.storage_in(pool, PoolOf::Application, statements)
+    }
+
+    /// Waits for the running calls and closes all connections.
+    pub(super) async fn close(&self) {
+        join(self.leases.close(), self.writer.close()).await;
     }
 
     pub(super) fn read<R: Read>(self: &Arc<Self>, call: R) -> DriverFuture<R::Answer> {
@@ -256,15 +304,16 @@ impl<S: Server> Storage<S> {
     }
 
     fn is_lost(error: &sqlx::Error) -> bool {
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
-            sqlx::Error::Database(error) => S::is_goodbye(&**error),
-            _ => false,
-        }
+        matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_))
+            || Self::has_said_goodbye(error)
+    }
+
+    fn has_said_goodbye(error: &sqlx::Error) -> bool {
+        matches!(error, sqlx::Error::Database(error) if S::is_goodbye(&**error))
     }
 
     async fn reading<R: Read>(&self, call: &R, deadline: Instant) -> Result<R::Answer, Failure> {
-        let mut lease = self.lease(deadline).await?;
+        let mut lease = lease(&self.leases, deadline).await?;
         let answer = call.run(&mut *lease, &self.statements).await;
         match answer {
             Err(Failure::Sqlx(error)) if Self::is_lost(&error) => Err(Failure::NotBegun(error)),
@@ -283,7 +332,7 @@ impl<S: Server> Storage<S> {
         is_given_up: &(impl Fn() -> bool + Sync),
         deadline: Instant,
     ) -> Result<W::Answer, Failure> {
-        let mut lease = self.lease(deadline).await?;
+        let mut lease = lease(&self.leases, deadline).await?;
         if is_given_up() {
             lease.done();
             return Err(Failure::given_up());
@@ -313,7 +362,7 @@ impl<S: Server> Storage<S> {
         loads: &[&Load],
         deadline: Instant,
     ) -> Result<Vec<Option<Vec<Found>>>, Failure> {
-        let mut lease = self.lease(deadline).await?;
+        let mut lease = lease(&self.leases, deadline).await?;
         match load_shared(&mut *lease, &self.statements, loads).await {
             Err(Failure::Sqlx(error)) if Self::is_lost(&error) => Err(Failure::NotBegun(error)),
             Err(failure) => Err(failure),
@@ -332,9 +381,29 @@ impl<S: Server> Storage<S> {
         is_given_up: impl Fn() -> bool + Send + Sync,
         deadline: Instant,
     ) -> Result<Vec<Option<Answer>>, Failure> {
-        let mut lease = self.lease(deadline).await?;
-        let (db, sql) = (&mut *lease, &self.statements);
-        db.script(&sql.begin).await.map_err(Failure::NotBegun)?;
+        let mut lease = lease(&self.writer, deadline).await?;
+        let (is_fresh, db, sql) = (lease.is_fresh(), &mut *lease, &self.statements);
+        // What has gone stale is found out by `BEGIN`: nobody knows what became of a statement without one.
+        if self.is_set_up && is_fresh {
+            match create_at_once(db, sql, calls).await {
+                Ok(None) => {}
+                Ok(Some(answers)) => {
+                    lease.done();
+                    return Ok(answers);
+                }
+                Err(failure) if Self::is_refused(&failure) => {
+                    lease.done();
+                    return Ok(Vec::new());
+                }
+                Err(Failure::Sqlx(error)) if Self::has_said_goodbye(&error) => {
+                    return Err(Failure::NotBegun(error));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        let begin = sql.set_up.as_ref().filter(|_| self.is_set_up);
+        let begin = begin.map_or(&sql.begin, |set_up| &set_up.begin);
+        db.script(begin).await.map_err(Failure::NotBegun)?;
         match write_shared(db, sql, calls).await {
             Ok(Some(answers)) if !is_given_up() => {
                 db.script(&sql.commit).await?;
@@ -347,6 +416,22 @@ impl<S: Server> Storage<S> {
                 Ok(Vec::new())
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Runs writes together, and those alone that cannot be.
+    async fn write_batch(self: &Arc<Self>, batch: Vec<Writing>) {
+        let deadline = Instant::now() + self.call_timeout;
+        let calls: Vec<_> = batch.iter().map(|writing| &writing.call).collect();
+        let is_given_up = || batch.iter().any(|writing| writing.reply.is_closed());
+        let attempt = || self.writing_together(&calls, is_given_up, deadline);
+        let answers =
+            match timeout_at(deadline, self.repeat_while(Self::was_not_begun, attempt)).await {
+                Ok(Err(failure)) if Self::is_refused(&failure) => Ok(Vec::new()),
+                answers => self.in_time(answers),
+            };
+        for writing in Writing::answer_all(batch, answers) {
+            self.write_alone(writing);
         }
     }
 
@@ -390,14 +475,17 @@ impl<S: Server> Storage<S> {
         }
     }
 
-    async fn lease(&self, deadline: Instant) -> Result<Lease<'_, S::Database>, Failure> {
-        let lease = timeout_at(deadline, self.leases.lease()).await;
-        Ok(lease.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
-    }
-
     pub(super) fn error(&self, failure: Failure) -> DriverError {
         failure.redact(&self.place, S::report)
     }
+}
+
+async fn lease<D: Database>(
+    leases: &Arc<Leases<D>>,
+    deadline: Instant,
+) -> Result<Lease<'_, D>, Failure> {
+    let lease = timeout_at(deadline, leases.lease()).await;
+    Ok(lease.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }
 
 impl<S: Server> Run<Loading> for Storage<S> {
@@ -416,19 +504,14 @@ impl<S: Server> Run<Loading> for Storage<S> {
 }
 
 impl<S: Server> Run<Writing> for Storage<S> {
-    async fn run(self: Arc<Self>, batch: Vec<Writing>) {
-        let deadline = Instant::now() + self.call_timeout;
-        let calls: Vec<_> = batch.iter().map(|writing| &writing.call).collect();
-        let is_given_up = || batch.iter().any(|writing| writing.reply.is_closed());
-        let attempt = || self.writing_together(&calls, is_given_up, deadline);
-        let answers =
-            match timeout_at(deadline, self.repeat_while(Self::was_not_begun, attempt)).await {
-                Ok(Err(failure)) if Self::is_refused(&failure) => Ok(Vec::new()),
-                answers => self.in_time(answers),
-            };
-        for writing in Writing::answer_all(batch, answers) {
-            self.write_alone(writing);
+    async fn run(self: Arc<Self>, mut batch: Vec<Writing>) {
+        if self.is_set_up && batch.iter().all(|writing| writing.call.creates()) {
+            while batch.len() > MOST_AT_ONCE {
+                let later = batch.split_off(MOST_AT_ONCE);
+                self.write_batch(mem::replace(&mut batch, later)).await;
+            }
         }
+        self.write_batch(batch).await;
     }
 }
 

@@ -12,6 +12,11 @@ const COLUMNS: &str = r#"uid, "key", previous_key, rotated, expires, ends, creat
 /// The statements of one environment.
 pub(super) struct Statements {
     pub(super) begin: Statement,
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        allow(dead_code, reason = "a file has no such settings")
+    )]
+    pub(super) set_up: Option<SetUp>,
     pub(super) commit: Statement,
     pub(super) rollback: Statement,
     pub(super) load: Statement,
@@ -43,9 +48,8 @@ pub(super) struct Statements {
     pub(super) insert_many: Many,
     /// Finds sessions by the keys that they had before, where `insert_many` does not look for them itself.
     pub(super) retired: Option<Many>,
-    /// `insert_many` and `set_items` at once, for items of the sessions that are inserted: answers a row for each
-    /// session.
-    pub(super) insert_with_items: Option<Many>,
+    /// Inserts sessions and items of them, all or none.
+    pub(super) create_at_once: Option<Many>,
     pub(super) empty_many: Many,
     pub(super) delete_items: Many,
     pub(super) set_items: Many,
@@ -57,6 +61,15 @@ pub(super) struct Statements {
     pub(super) whole: Option<WholeTransactions>,
     pub(super) version: Statement,
     pub(super) environment: EnvironmentStatements,
+}
+
+/// Where a connection can have from its start what a transaction would set.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only PostgreSQL's can"))]
+pub(super) struct SetUp {
+    /// Answers 1 if it has.
+    pub(super) is_done: Statement,
+    /// Begins a transaction that sets nothing.
+    pub(super) begin: Statement,
 }
 
 /// What each database says in its own words about the structures.
@@ -77,6 +90,7 @@ pub(super) struct EnvironmentStatements {
 /// The statements around a transaction, and the one whose form differs most.
 pub(super) struct OwnWords {
     pub(super) begin: String,
+    pub(super) set_up: Option<SetUp>,
     pub(super) delete_expired: &'static str,
     /// How types are called where rows come as arrays: of a uid, a key, a number and a text.
     pub(super) array_types: [&'static str; 4],
@@ -118,12 +132,14 @@ impl Statements {
         } else {
             format!("INSERT INTO {{sessions}} ({COLUMNS}) {{rows}}")
         };
-        let insert_with_items = format!(
-            "WITH made AS ({insert} ON CONFLICT DO NOTHING RETURNING uid),
-            written AS (INSERT INTO {{items}} (uid, application, item_key, value)
-                SELECT i.* FROM ({{rows}}) i (uid, application, item_key, value)
-                WHERE i.uid IN (SELECT uid FROM made))
-            SELECT uid FROM made"
+        // A key that another session had before is made none, which no table takes.
+        let new_record = r#"uid, CASE WHEN (SELECT 1 FROM {sessions} t
+            WHERE t.previous_key = n."key" LIMIT 1) IS NULL THEN "key" END,
+            previous_key, rotated, expires, ends, created, last_used, cookie_lifetime, principal, note"#;
+        let create_at_once = format!(
+            "WITH made AS (INSERT INTO {{sessions}} ({COLUMNS})
+                SELECT {new_record} FROM ({{rows}}) n ({COLUMNS}))
+            INSERT INTO {{items}} (uid, application, item_key, value) {{rows}}"
         );
         let item_types = [uid, text, key, text];
         let takes_arrays = lists == Lists::Arrays;
@@ -160,15 +176,11 @@ impl Statements {
                     WITH answer (one) AS ({exceeding}) SELECT NULL, '', '', '' FROM answer;
                 COMMIT"#
             );
-            // A list that is filled up has one row several times. A key that another session had before is made none,
-            // which no table takes either.
+            // A list that is filled up has one row several times.
             let create = format!(
-                r#"{begin}; INSERT INTO {{sessions}} ({COLUMNS}) WITH n ({COLUMNS}) AS ({{rows}})
-                SELECT DISTINCT uid, CASE WHEN (SELECT 1 FROM {{sessions}} t
-                    WHERE t.previous_key = n."key" LIMIT 1) IS NULL THEN "key" END,
-                    previous_key, rotated, expires, ends, created, last_used, cookie_lifetime,
-                    principal, note FROM n;
-                {set_items}; COMMIT"#
+                "{begin}; INSERT INTO {{sessions}} ({COLUMNS}) WITH n ({COLUMNS}) AS ({{rows}})
+                SELECT DISTINCT {new_record} FROM n;
+                {set_items}; COMMIT"
             );
             WholeTransactions {
                 store: Many::new(template, &store, &item_types),
@@ -193,8 +205,8 @@ impl Statements {
                 FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
             ),
             insert_many: Many::new(template, &insert, &record_types),
-            insert_with_items: takes_arrays
-                .then(|| Many::with(template, &insert_with_items, &[&record_types, &item_types])),
+            create_at_once: takes_arrays
+                .then(|| Many::with(template, &create_at_once, &[&record_types, &item_types])),
             retired: (!inserts_select).then(|| {
                 select(&[Column::Number], "SELECT 1 FROM {sessions} s WHERE s.previous_key {in}")
             }),
@@ -214,6 +226,7 @@ impl Statements {
             },
             exceeding: select(&[Column::Number], exceeding),
             begin: fill(&own.begin),
+            set_up: own.set_up,
             commit: fill("COMMIT"),
             rollback: fill("ROLLBACK"),
             // One row an item. A text that is too long is not sent, only its length.

@@ -124,7 +124,7 @@ impl MySqlDriver {
     /// application's. Later calls fail with
     /// [`DriverErrorKind::Unavailable`](crate::driver::DriverErrorKind::Unavailable).
     pub async fn close(&self) {
-        self.0.leases.close().await;
+        self.0.close().await;
     }
 }
 
@@ -183,6 +183,10 @@ impl Server for MySql {
             Box::pin(async move { connection.execute(settings).await.map(drop) })
         });
         (options.statement_cache_capacity(KEPT_PREPARED), pool)
+    }
+
+    fn for_writes(_: MySqlConnectOptions, _: Duration) -> Option<MySqlConnectOptions> {
+        None
     }
 
     fn report(error: &dyn DatabaseError) -> Report {

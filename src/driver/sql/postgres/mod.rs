@@ -75,6 +75,10 @@ use crate::driver::DriverError;
 /// PgBouncer needs `ignore_startup_parameters = extra_float_digits, options`. This is what the documentation
 /// of PgBouncer says: the driver was not tested with it, nor with another pooler.
 ///
+/// One of the driver's own connections only writes, and has from its start, in `options`, what a transaction would set.
+/// Where the URL has `options` of its own, a pooler leaves them out, or there is only one connection, transactions set
+/// it as in a pool of the application's.
+///
 /// # Durability
 ///
 /// What was answered as done is as durable as the server's `synchronous_commit` makes it: by default it
@@ -84,7 +88,8 @@ use crate::driver::DriverError;
 /// # Cancel safety
 ///
 /// A call runs on a task of its own from its first poll on. If its future is dropped before the
-/// transaction's `COMMIT` was sent, the transaction is rolled back.
+/// transaction's `COMMIT` was sent, the transaction is rolled back. Sessions may be created by one statement without a
+/// transaction around it: what was sent is done then.
 #[derive(Clone)]
 pub struct PostgresDriver(Arc<Storage<Postgres>>);
 
@@ -120,7 +125,7 @@ impl PostgresDriver {
     /// application's. Later calls fail with
     /// [`DriverErrorKind::Unavailable`](crate::driver::DriverErrorKind::Unavailable).
     pub async fn close(&self) {
-        self.0.leases.close().await;
+        self.0.close().await;
     }
 }
 
@@ -181,6 +186,19 @@ impl Server for Postgres {
             None => options.options([("statement_timeout", call_timeout.as_millis().to_string())]),
         };
         (options, pool)
+    }
+
+    /// As a transaction sets it else: plans do not walk over tables, and nothing is compiled.
+    fn for_writes(options: PgConnectOptions, call_timeout: Duration) -> Option<PgConnectOptions> {
+        let millis = call_timeout.as_millis();
+        options.get_options().is_none().then(|| {
+            options.options([
+                ("statement_timeout", millis.to_string().as_str()),
+                ("idle_in_transaction_session_timeout", millis.to_string().as_str()),
+                ("enable_seqscan", "off"),
+                ("jit", "off"),
+            ])
+        })
     }
 
     fn report(error: &dyn DatabaseError) -> Report {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::driver::sql::{
-    Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, Statements, Template, Type,
-    Types,
+    Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, SetUp, Statements, Template,
+    Type, Types,
 };
 
 const POSTGRES: Dialect = Dialect {
@@ -44,6 +44,13 @@ pub(super) fn statements(
             SET LOCAL idle_in_transaction_session_timeout = {millis};
             SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
         ),
+        set_up: Some(SetUp {
+            is_done: fill(
+                "SELECT 1::bigint WHERE current_setting('enable_seqscan') = 'off'
+                    AND current_setting('jit') = 'off'",
+            ),
+            begin: fill("BEGIN ISOLATION LEVEL READ COMMITTED"),
+        }),
         array_types: ["uuid", "bytea", "bigint", "text"],
         delete_expired: "DELETE FROM {sessions} WHERE uid = ANY(ARRAY(
             SELECT s.uid FROM {sessions} s WHERE s.expires >= ? AND s.expires < ?

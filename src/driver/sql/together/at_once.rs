@@ -1,21 +1,34 @@
-//! Writes whose whole transaction is one text, so that there is one trip to the database and not one for each
-//! statement.
+//! Writes whose whole transaction is one text or one statement, so that there is one trip to the database and not one
+//! for each statement.
 //!
-//! A text cannot look at an answer half-way. What must not be committed is made an error of the database, and
-//! then each call is run by itself.
+//! Nobody looks at an answer half-way. What must not be committed is made an error of the database, and then each
+//! call is run by itself.
 
+#[cfg(feature = "sqlite")]
 use std::collections::HashMap;
 
-use super::super::many::{Argument, List, Many};
+use super::super::many::Many;
+#[cfg(feature = "sqlite")]
+use super::super::many::{Argument, List, MOST_ROWS};
+#[cfg(feature = "sqlite")]
 use super::super::rows::record;
 use super::super::{Connection, Failure, Statements};
-use super::plan::{Plan, item_lists, record_lists, what_exceeds};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use super::plan::MOST_AT_ONCE;
+use super::plan::Plan;
+#[cfg(feature = "sqlite")]
+use super::plan::{item_lists, what_exceeds};
 use super::write::{Answer, Call, Found};
+#[cfg(feature = "sqlite")]
 use crate::clock::Timestamp;
-use crate::driver::{Commit, SessionRecord, Target};
+#[cfg(feature = "sqlite")]
+use crate::driver::{ApplicationChanges, SessionRecord};
+use crate::driver::{Commit, Target};
+#[cfg(feature = "sqlite")]
 use crate::id::SessionRef;
 
 /// Transactions in one text each.
+#[cfg(feature = "sqlite")]
 pub(in super::super) struct WholeTransactions {
     /// Stores items of one application in sessions that are live, and answers the records of these sessions.
     pub(in super::super) store: Many,
@@ -25,44 +38,63 @@ pub(in super::super) struct WholeTransactions {
 
 /// Runs calls of one group that only store items of one application, or only create sessions with items. `None` for
 /// a call that has to be run alone; no answer at all if they are other calls, and then nothing was begun.
-pub(in super::super) async fn write_at_once<'c, C: Connection>(
+#[cfg(feature = "sqlite")]
+pub(in super::super) async fn write_at_once<C: Connection>(
     db: &mut C,
     sql: &Statements,
-    calls: &[&'c Call],
+    calls: &[&Call],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
-    let Some(whole) = &sql.whole else { return Ok(None) };
-    let commit = |call: &&'c Call| match call {
-        Call::Commit(commit) => Some(&**commit),
-        Call::Replace(_) => None,
-    };
-    let Some(commits) = calls.iter().map(commit).collect::<Option<Vec<_>>>() else {
-        return Ok(None);
-    };
-    if let Some(answers) = create(db, whole, &commits).await? {
+    let (Some(whole), Some(commits)) = (&sql.whole, commits(calls)) else { return Ok(None) };
+    let has_items =
+        commits.iter().flat_map(|commit| &commit.changes).any(ApplicationChanges::stores);
+    if has_items && let Some(answers) = create(db, &whole.create, MOST_ROWS, &commits).await? {
         return Ok(Some(answers));
     }
     store(db, whole, &commits).await
 }
 
+/// Runs calls of one group that only create sessions, by a statement that needs no transaction around it.
+/// Answers as [`write_at_once`] does.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(in super::super) async fn create_at_once<C: Connection>(
+    db: &mut C,
+    sql: &Statements,
+    calls: &[&Call],
+) -> Result<Option<Vec<Option<Answer>>>, Failure> {
+    match (&sql.create_at_once, commits(calls)) {
+        (Some(statement), Some(commits)) => create(db, statement, MOST_AT_ONCE, &commits).await,
+        _ => Ok(None),
+    }
+}
+
+fn commits<'c>(calls: &[&'c Call]) -> Option<Vec<&'c Commit>> {
+    let commit = |call: &&'c Call| match call {
+        Call::Commit(commit) => Some(&**commit),
+        Call::Replace(_) => None,
+    };
+    calls.iter().map(commit).collect()
+}
+
 async fn create<C: Connection>(
     db: &mut C,
-    whole: &WholeTransactions,
+    statement: &Many,
+    most_rows: usize,
     commits: &[&Commit],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
-    let mut plan = Plan::default();
+    let (mut plan, others) = (Plan::default(), Found::default());
     let mut answers = Vec::with_capacity(commits.len());
     for commit in commits {
         let Target::New(record) = &commit.target else { return Ok(None) };
-        answers.push(plan.create(commit, record, &Found::default()));
+        answers.push(plan.create(commit, record, &others));
     }
-    if plan.created.is_empty() || plan.items.is_empty() || !plan.fits_one_statement() {
+    if plan.created.is_empty() || !plan.fits(most_rows) {
         return Ok(None);
     }
-    let (records, items) = (record_lists(&plan.created), item_lists(&plan.items));
-    db.execute_many(&whole.create, &[Argument::Rows(&records), Argument::Rows(&items)]).await?;
+    plan.run_at_once(db, statement).await?;
     Ok(Some(answers.into_iter().map(|record| record.map(Answer::done)).collect()))
 }
 
+#[cfg(feature = "sqlite")]
 async fn store<C: Connection>(
     db: &mut C,
     whole: &WholeTransactions,
@@ -87,7 +119,7 @@ async fn store<C: Connection>(
     else {
         return Ok(None);
     };
-    if !plan.fits_one_statement() {
+    if !plan.fits(MOST_ROWS) {
         return Ok(None);
     }
     let (sessions, items) = (List::uids(&sessions), item_lists(&plan.items));

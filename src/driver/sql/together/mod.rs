@@ -5,7 +5,6 @@
 //! read - is answered by nothing here: the call is run alone, as `read` and `write` do it, and gets its
 //! answer there. So what is wrong with one call is no matter to the others.
 
-#[cfg(feature = "sqlite")]
 mod at_once;
 mod load;
 mod plan;
@@ -20,9 +19,13 @@ use super::{AtDeadline, Lane, Lone, Run, Unanswered};
 use crate::driver::lane::{Reply, Work};
 use crate::driver::{DriverError, DriverFuture, Found, Load};
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) use at_once::create_at_once;
 #[cfg(feature = "sqlite")]
 pub(super) use at_once::{WholeTransactions, write_at_once};
 pub(super) use load::{Loading, load, may_share};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) use plan::MOST_AT_ONCE;
 #[cfg(feature = "sqlite")]
 pub(super) use write::WriteGroup;
 pub(super) use write::{Answer, Call, Writing, write};

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::many::{Argument, List, MOST_ROWS};
+use super::super::many::{Argument, List, MOST_ROWS, Many};
 use super::super::rows::record_values;
 use super::super::{Connection, Failure, Statements, Value};
 use super::MOST_BYTES;
@@ -11,7 +11,7 @@ use crate::id::{SessionKey, SessionRef};
 
 /// How many sessions and items go into one statement. 64 of each are 11 KiB; with 128, PostgreSQL took 50 ms for what
 /// it does in 3 ms as two statements: sqlx 0.9.0 does not set `TCP_NODELAY`.
-const MOST_AT_ONCE: usize = MOST_ROWS / 4;
+pub(in super::super) const MOST_AT_ONCE: usize = MOST_ROWS / 4;
 
 /// What a batch writes.
 #[derive(Default)]
@@ -82,20 +82,15 @@ impl<'a> Plan<'a> {
             && self.emptied.is_empty()
             && self.removed.is_empty()
             && self.grown.is_empty();
-        if let Some(insert) = &sql.insert_with_items
+        if let Some(create) = &sql.create_at_once
             && is_only_created
-            && self.created.len().max(self.items.len()) <= MOST_AT_ONCE
-            && portion(&self.items) == self.items.len()
+            && self.fits(MOST_AT_ONCE)
         {
-            let (records, items) = (record_lists(&self.created), item_lists(&self.items));
-            let arguments = [Argument::Rows(&records), Argument::Rows(&items)];
-            let mut made = 0;
-            db.fetch_many(insert, &arguments, |_| {
-                made += 1;
-                Ok(())
-            })
-            .await?;
-            return Ok(made == self.created.len());
+            return match self.run_at_once(db, create).await {
+                Ok(()) => Ok(true),
+                Err(failure) if failure.is_unique_violation() => Ok(false),
+                Err(failure) => Err(failure),
+            };
         }
         let mut created = self.created.as_slice();
         while !created.is_empty() {
@@ -153,6 +148,22 @@ impl<'a> Plan<'a> {
         self.is_within(db, sql, limits).await
     }
 
+    /// Creates the sessions with their items by one statement, or one text.
+    pub(super) async fn run_at_once<C: Connection>(
+        &self,
+        db: &mut C,
+        create: &Many,
+    ) -> Result<(), Failure> {
+        let (records, items) = (record_lists(&self.created), item_lists(&self.items));
+        let arguments = [Argument::Rows(&records), Argument::Rows(&items)];
+        db.execute_many(create, &arguments).await.map(drop)
+    }
+
+    /// Whether a statement that takes so many rows takes the sessions that are created, and another the items.
+    pub(super) fn fits(&self, most: usize) -> bool {
+        self.created.len().max(self.items.len()) <= most && portion(&self.items) == self.items.len()
+    }
+
     async fn is_within<C: Connection>(
         &self,
         db: &mut C,
@@ -186,11 +197,6 @@ impl<'a> Plan<'a> {
             && self.changed.is_empty()
             && self.emptied.is_empty()
             && self.removed.is_empty()
-    }
-
-    /// Whether the sessions that are created, and the items, need one statement each.
-    pub(super) fn fits_one_statement(&self) -> bool {
-        self.created.len() <= MOST_ROWS && portion(&self.items) == self.items.len()
     }
 }
 

@@ -81,6 +81,12 @@ impl Call {
         }
     }
 
+    /// Whether it only creates a session.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(in super::super) fn creates(&self) -> bool {
+        matches!(self, Self::Commit(commit) if matches!(commit.target, Target::New(_)))
+    }
+
     fn session(&self) -> Named {
         let located = |locator: &Locator| match locator {
             Locator::Key(key) => Named::Key(*key),
