@@ -265,12 +265,12 @@ async fn connections_that_the_server_has_closed_are_replaced_and_nobody_notices(
 
 // P2, D6
 async fn sessions_are_created_together_whatever_the_connections_are_told() {
-    for told in ["nothing", "to be one", "something else", "by the application"] {
+    for told in ["nothing", "to be two", "something else", "by the application"] {
         let name = environment();
         let url = format!("{}?application_name={name}", POSTGRES.url());
         let own = format!("{url}&options=-c%20search_path%3Dpublic");
         let builder = match told {
-            "to be one" => PostgresDriver::builder(&url).max_connections(1),
+            "to be two" => PostgresDriver::builder(&url).max_connections(2),
             "something else" => PostgresDriver::builder(&own),
             "by the application" => {
                 PostgresDriver::builder_for(PgPool::connect(&url).await.unwrap())
@@ -298,15 +298,18 @@ async fn sessions_are_created_together_whatever_the_connections_are_told() {
         let found = join_all((0..99).map(|n| async move { load(driver, &record(n)).await })).await;
         let items = |found: &Vec<Found>| found[0].items.get("a").is_some();
         assert!(found.iter().all(items));
-        // The second one finds a connection that has answered just now.
-        create(101).await.unwrap();
-        create(102).await.unwrap();
         let latest = "SELECT count(*) FROM pg_stat_activity
             WHERE application_name = $1 AND query LIKE 'WITH made%'";
         let admin = admin().await;
-        let latest = sqlx::query_scalar(latest).bind(&environment.name);
-        let needs_no_transaction: i64 = latest.fetch_one(&admin).await.unwrap();
-        assert_eq!(needs_no_transaction, i64::from(told == "nothing"), "{told}");
+        let mut needed_no_transaction: i64 = 0;
+        for n in 101..120 {
+            // If the machine is not too slow, the connection has answered just now.
+            create(n).await.unwrap();
+            let latest = sqlx::query_scalar(latest).bind(&environment.name);
+            needed_no_transaction =
+                needed_no_transaction.max(latest.fetch_one(&admin).await.unwrap());
+        }
+        assert_eq!(needed_no_transaction, i64::from(told == "nothing"), "{told}");
     }
 }
 

@@ -30,10 +30,10 @@ impl Failure {
         Self::Driver(DriverError::new(DriverErrorKind::Corrupt, message))
     }
 
-    /// Whether a row was refused because another has the same key.
-    pub(super) fn is_unique_violation(&self) -> bool {
+    /// Whether a row was refused because another has the same key, or has had it: then its key is made none.
+    pub(super) fn is_taken(&self) -> bool {
         matches!(self, Self::Sqlx(sqlx::Error::Database(error))
-            if error.kind() == ErrorKind::UniqueViolation)
+            if matches!(error.kind(), ErrorKind::UniqueViolation | ErrorKind::NotNullViolation))
     }
 
     /// Whether it is what calls asked for together, so that each may be tried alone: that does not help

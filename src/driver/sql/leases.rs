@@ -18,7 +18,7 @@ use crate::sync::Mutex;
 /// After this time the pool sees whether a connection is too old, and after as long without a call it has all back.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// A connection that has answered within this time is still there, or its end is told in answer to the next statement.
+/// A connection that has answered within this time is most likely still there.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
@@ -124,7 +124,6 @@ impl<D: Database> Leases<D> {
     }
 
     /// The options of a connection that the pool would open.
-    #[cfg(feature = "sqlite")]
     pub(super) fn connect_options(&self) -> Arc<Options<D>> {
         self.pool.connect_options()
     }
@@ -183,7 +182,6 @@ impl<D: Database> Drop for Watched<D> {
     }
 }
 
-#[cfg(feature = "sqlite")]
 type Options<D> = <<D as Database>::Connection as sqlx::Connection>::Options;
 
 impl<D: Database> Drop for Leases<D> {

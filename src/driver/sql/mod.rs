@@ -59,11 +59,11 @@ use statement::{Dialect, Statement, Template};
 use statements::SetUp;
 use statements::{EnvironmentStatements, OwnWords, Statements};
 use structures::{Type, Types};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use together::create_at_once;
 use together::{
     Answer, Call, Loading, Together, Writing, lane_of_loads, load as load_shared, may_share,
     write as write_shared,
 };
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-use together::{MOST_AT_ONCE, create_at_once};
 #[cfg(feature = "sqlite")]
 use together::{WholeTransactions, WriteGroup, write_at_once};

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::url::{Scheme, at_least_one, try_connect, try_pool};
 use super::{
     Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, IfUnsound, Lane, Lease, Leases,
-    Loading, Lone, MOST_AT_ONCE, Outcome, PoolOf, Read, Report, Row, Run, Statements, Together,
-    Write, Writing, create_at_once, lane_of_loads, load_shared, write_shared,
+    Loading, Lone, Outcome, PoolOf, Read, Report, Row, Run, Statements, Together, Write, Writing,
+    create_at_once, lane_of_loads, load_shared, write_shared,
 };
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Found, Load};
 
@@ -77,8 +76,11 @@ pub(super) trait Server: Send + Sync + 'static {
     /// again.
     fn is_conflict(error: &dyn DatabaseError) -> bool;
 
-    /// Whether the server ended the connection before it looked at the statement.
+    /// Whether the server, or a pooler, has ended the connection. What became of a statement is not known.
     fn is_goodbye(error: &dyn DatabaseError) -> bool;
+
+    /// Whether the server has ended the connection instead of running the statement.
+    fn was_not_run(error: &dyn DatabaseError) -> bool;
 }
 
 /// What the builders of all servers set.
@@ -112,7 +114,7 @@ impl<S: Server> Settings<S> {
         };
         let most = at_least_one(self.max_connections)?;
         let options = S::SCHEME.parse::<Options<S>>(url)?.disable_statement_logging();
-        let for_writes = S::for_writes(options.clone(), limit).filter(|_| most > 1);
+        let for_writes = S::for_writes(options.clone(), limit).filter(|_| most > 2);
         let pool = |most, options| {
             let pool = PoolOptions::new()
                 .max_connections(most)
@@ -127,7 +129,7 @@ impl<S: Server> Settings<S> {
         try_connect(&*options, &S::place(&options), S::SCHEME.server, limit, S::report).await?;
         if let Some(for_writes) = for_writes {
             let writer = Leases::new(pool(1, for_writes), PoolOf::Driver, IfUnsound::Close);
-            if self.is_set_up(&writer, &statements).await {
+            if self.is_set_up(&writer, &statements).await? {
                 let others = pool(most - 1, (*options).clone());
                 let mut storage = self.storage_in(others, PoolOf::Driver, statements);
                 (storage.writer, storage.is_set_up) = (writer, true);
@@ -138,16 +140,22 @@ impl<S: Server> Settings<S> {
     }
 
     /// Whether a connection has what each transaction would set: a pooler may not pass it on.
-    async fn is_set_up(&self, writer: &Arc<Leases<S::Database>>, statements: &Statements) -> bool {
-        let Some(set_up) = &statements.set_up else { return false };
+    async fn is_set_up(
+        &self,
+        writer: &Arc<Leases<S::Database>>,
+        statements: &Statements,
+    ) -> Result<bool, DriverError> {
+        let Some(set_up) = &statements.set_up else { return Ok(false) };
         let asks = async {
             let mut lease = writer.lease().await?;
-            let is_done =
-                lease.fetch_optional(&set_up.is_done, &[], |row| row.number(0)).await?.is_some();
+            let is_done = lease.fetch_optional(&set_up.is_done, &[], |row| row.number(0)).await?;
             lease.done();
-            Ok::<_, Failure>(is_done)
+            Ok(is_done.is_some())
         };
-        matches!(timeout(self.call_timeout, asks).await, Ok(Ok(true)))
+        let asked = timeout(self.call_timeout, asks).await;
+        asked
+            .unwrap_or(Err(Failure::Sqlx(sqlx::Error::PoolTimedOut)))
+            .map_err(|failure| failure.redact(&S::place(&writer.connect_options()), S::report))
     }
 
     fn storage_in(
@@ -304,12 +312,11 @@ impl<S: Server> Storage<S> {
     }
 
     fn is_lost(error: &sqlx::Error) -> bool {
-        matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_))
-            || Self::has_said_goodbye(error)
-    }
-
-    fn has_said_goodbye(error: &sqlx::Error) -> bool {
-        matches!(error, sqlx::Error::Database(error) if S::is_goodbye(&**error))
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+            sqlx::Error::Database(error) => S::is_goodbye(&**error),
+            _ => false,
+        }
     }
 
     async fn reading<R: Read>(&self, call: &R, deadline: Instant) -> Result<R::Answer, Failure> {
@@ -385,20 +392,25 @@ impl<S: Server> Storage<S> {
         let (is_fresh, db, sql) = (lease.is_fresh(), &mut *lease, &self.statements);
         // What has gone stale is found out by `BEGIN`: nobody knows what became of a statement without one.
         if self.is_set_up && is_fresh {
+            if is_given_up() {
+                lease.done();
+                return Ok(Vec::new());
+            }
             match create_at_once(db, sql, calls).await {
                 Ok(None) => {}
                 Ok(Some(answers)) => {
                     lease.done();
                     return Ok(answers);
                 }
-                Err(failure) if Self::is_refused(&failure) => {
-                    lease.done();
-                    return Ok(Vec::new());
+                Err(Failure::Sqlx(sqlx::Error::Database(error))) if S::was_not_run(&*error) => {
+                    return Err(Failure::NotBegun(sqlx::Error::Database(error)));
                 }
-                Err(Failure::Sqlx(error)) if Self::has_said_goodbye(&error) => {
-                    return Err(Failure::NotBegun(error));
+                Err(failure) => {
+                    if failure.is_taken() {
+                        lease.done();
+                    }
+                    return if Self::is_refused(&failure) { Ok(Vec::new()) } else { Err(failure) };
                 }
-                Err(failure) => return Err(failure),
             }
         }
         let begin = sql.set_up.as_ref().filter(|_| self.is_set_up);
@@ -420,8 +432,7 @@ impl<S: Server> Storage<S> {
     }
 
     /// Runs writes together, and those alone that cannot be.
-    async fn write_batch(self: &Arc<Self>, batch: Vec<Writing>) {
-        let deadline = Instant::now() + self.call_timeout;
+    async fn write_batch(self: &Arc<Self>, batch: Vec<Writing>, deadline: Instant) {
         let calls: Vec<_> = batch.iter().map(|writing| &writing.call).collect();
         let is_given_up = || batch.iter().any(|writing| writing.reply.is_closed());
         let attempt = || self.writing_together(&calls, is_given_up, deadline);
@@ -504,14 +515,15 @@ impl<S: Server> Run<Loading> for Storage<S> {
 }
 
 impl<S: Server> Run<Writing> for Storage<S> {
-    async fn run(self: Arc<Self>, mut batch: Vec<Writing>) {
-        if self.is_set_up && batch.iter().all(|writing| writing.call.creates()) {
-            while batch.len() > MOST_AT_ONCE {
-                let later = batch.split_off(MOST_AT_ONCE);
-                self.write_batch(mem::replace(&mut batch, later)).await;
-            }
+    async fn run(self: Arc<Self>, batch: Vec<Writing>) {
+        let deadline = Instant::now() + self.call_timeout;
+        if !self.is_set_up || !batch.iter().all(|writing| writing.call.creates()) {
+            return self.write_batch(batch, deadline).await;
         }
-        self.write_batch(batch).await;
+        for mut part in Writing::parts(batch) {
+            part.retain(|writing| !writing.reply.is_closed());
+            self.write_batch(part, deadline).await;
+        }
     }
 }
 

@@ -248,7 +248,7 @@ async fn insert<C: Connection>(
     let values: Vec<_> = record_values(record).into_iter().chain([key, key]).collect();
     match db.execute(&sql.insert, &values).await {
         Ok(inserted) => Ok(inserted == 1),
-        Err(failure) if failure.is_unique_violation() => Ok(false),
+        Err(failure) if failure.is_taken() => Ok(false),
         Err(failure) => Err(failure),
     }
 }

@@ -200,6 +200,10 @@ impl Server for MySql {
     fn is_goodbye(error: &dyn DatabaseError) -> bool {
         error::is_goodbye(error)
     }
+
+    fn was_not_run(_: &dyn DatabaseError) -> bool {
+        false
+    }
 }
 
 /// A time as the server counts it: whole seconds, at least one.

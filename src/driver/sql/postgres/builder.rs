@@ -39,8 +39,8 @@ impl PostgresDriverBuilder {
         self
     }
 
-    /// How many connections there are at most, at least one, opened when they are needed; if there may be several,
-    /// one of them only writes. Default: 10. A pool of the application's keeps its own number.
+    /// How many connections there are at most, at least one, opened when they are needed; if there may be three,
+    /// one of them may only write. Default: 10. A pool of the application's keeps its own number.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.settings.max_connections = connections;
         self

@@ -52,7 +52,13 @@ pub(super) fn is_conflict(error: &dyn DatabaseError) -> bool {
     matches!(error.code().as_deref(), Some("40P01" | "40001"))
 }
 
-/// The server goes down, or has ended a connection that it finds too old.
+/// The server goes down, or has ended a connection that it finds too old. It says so before the statement, or has
+/// rolled it back: what was committed is answered before that.
+pub(super) fn was_not_run(error: &dyn DatabaseError) -> bool {
+    matches!(error.code().as_deref(), Some("57P01" | "57P03" | "57P05"))
+}
+
+/// The server goes down, or has ended a connection that it finds too old; or a pooler has lost it.
 pub(super) fn is_goodbye(error: &dyn DatabaseError) -> bool {
     matches!(error.code().as_deref(), Some("57P01" | "57P02" | "57P03" | "57P05"))
         || error.code().is_some_and(|code| code.starts_with("08"))

@@ -76,8 +76,8 @@ use crate::driver::DriverError;
 /// of PgBouncer says: the driver was not tested with it, nor with another pooler.
 ///
 /// One of the driver's own connections only writes, and has from its start, in `options`, what a transaction would set.
-/// Where the URL has `options` of its own, a pooler leaves them out, or there is only one connection, transactions set
-/// it as in a pool of the application's.
+/// Where the URL or `PGOPTIONS` has `options`, a pooler leaves them out, or there are at most two connections,
+/// transactions set it as in a pool of the application's.
 ///
 /// # Durability
 ///
@@ -190,15 +190,8 @@ impl Server for Postgres {
 
     /// As a transaction sets it else: plans do not walk over tables, and nothing is compiled.
     fn for_writes(options: PgConnectOptions, call_timeout: Duration) -> Option<PgConnectOptions> {
-        let millis = call_timeout.as_millis();
-        options.get_options().is_none().then(|| {
-            options.options([
-                ("statement_timeout", millis.to_string().as_str()),
-                ("idle_in_transaction_session_timeout", millis.to_string().as_str()),
-                ("enable_seqscan", "off"),
-                ("jit", "off"),
-            ])
-        })
+        let none_yet = options.get_options().is_none();
+        none_yet.then(|| options.options(statements::settings(call_timeout)))
     }
 
     fn report(error: &dyn DatabaseError) -> Report {
@@ -211,6 +204,10 @@ impl Server for Postgres {
 
     fn is_goodbye(error: &dyn DatabaseError) -> bool {
         error::is_goodbye(error)
+    }
+
+    fn was_not_run(error: &dyn DatabaseError) -> bool {
+        error::was_not_run(error)
     }
 }
 

@@ -27,7 +27,11 @@ pub(super) fn statements(
 ) -> Statements {
     let template = Template { dialect: &POSTGRES, environment, schema };
     let fill = |text: &str| template.fill(text);
-    let millis = call_timeout.as_millis().clamp(1, i32::MAX as u128);
+    let millis = millis(call_timeout);
+    let settings = settings(call_timeout);
+    let pairs: Vec<_> =
+        settings.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();
+    let (number, pairs) = (pairs.len(), pairs.join(", "));
     // A schema's name is compared as a text, so it is quoted as one.
     let in_schema = match schema {
         Some(schema) => format!("n.nspname = '{}'", schema.replace('\'', "''")),
@@ -45,10 +49,10 @@ pub(super) fn statements(
             SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
         ),
         set_up: Some(SetUp {
-            is_done: fill(
-                "SELECT 1::bigint WHERE current_setting('enable_seqscan') = 'off'
-                    AND current_setting('jit') = 'off'",
-            ),
+            is_done: fill(&format!(
+                "SELECT 1::bigint FROM pg_settings WHERE (name, setting) IN ({pairs})
+                HAVING count(*) = {number}"
+            )),
             begin: fill("BEGIN ISOLATION LEVEL READ COMMITTED"),
         }),
         array_types: ["uuid", "bytea", "bigint", "text"],
@@ -83,6 +87,22 @@ pub(super) fn statements(
         },
     };
     Statements::new(&template, own)
+}
+
+/// What a connection that only writes has from its start; `begin` sets the same for one transaction.
+pub(super) fn settings(call_timeout: Duration) -> [(&'static str, String); 5] {
+    let millis = millis(call_timeout);
+    [
+        ("default_transaction_isolation", "read committed".to_owned()),
+        ("statement_timeout", millis.to_string()),
+        ("idle_in_transaction_session_timeout", millis.to_string()),
+        ("enable_seqscan", "off".to_owned()),
+        ("jit", "off".to_owned()),
+    ]
+}
+
+fn millis(call_timeout: Duration) -> u128 {
+    call_timeout.as_millis().clamp(1, i32::MAX as u128)
 }
 
 /// A principal may be longer than a B-tree holds, so its index is a hash.

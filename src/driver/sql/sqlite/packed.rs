@@ -16,7 +16,8 @@ pub(super) fn unpack(
     take: &mut dyn FnMut(&dyn Row) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut rows = Rows { take, refused: None };
-    let read = serde_json::Deserializer::from_str(text.unwrap_or("[]")).deserialize_seq(&mut rows);
+    let mut json = serde_json::Deserializer::from_str(text.unwrap_or("[]"));
+    let read = json.deserialize_seq(&mut rows).and_then(|()| json.end());
     match (rows.refused, read) {
         (Some(failure), _) => Err(failure),
         (None, Err(_)) => Err(Failure::corrupt("an answer is not what was asked for")),

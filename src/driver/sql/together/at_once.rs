@@ -22,7 +22,7 @@ use super::write::{Answer, Call, Found};
 #[cfg(feature = "sqlite")]
 use crate::clock::Timestamp;
 #[cfg(feature = "sqlite")]
-use crate::driver::{ApplicationChanges, SessionRecord};
+use crate::driver::SessionRecord;
 use crate::driver::{Commit, Target};
 #[cfg(feature = "sqlite")]
 use crate::id::SessionRef;
@@ -45,9 +45,9 @@ pub(in super::super) async fn write_at_once<C: Connection>(
     calls: &[&Call],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
     let (Some(whole), Some(commits)) = (&sql.whole, commits(calls)) else { return Ok(None) };
-    let has_items =
-        commits.iter().flat_map(|commit| &commit.changes).any(ApplicationChanges::stores);
-    if has_items && let Some(answers) = create(db, &whole.create, MOST_ROWS, &commits).await? {
+    // An empty list would be filled up with nothing.
+    let fits = |plan: &Plan<'_>| !plan.items.is_empty() && plan.fits(MOST_ROWS);
+    if let Some(answers) = create(db, &whole.create, fits, &commits).await? {
         return Ok(Some(answers));
     }
     store(db, whole, &commits).await
@@ -62,7 +62,9 @@ pub(in super::super) async fn create_at_once<C: Connection>(
     calls: &[&Call],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
     match (&sql.create_at_once, commits(calls)) {
-        (Some(statement), Some(commits)) => create(db, statement, MOST_AT_ONCE, &commits).await,
+        (Some(statement), Some(commits)) => {
+            create(db, statement, |plan| plan.fits(MOST_AT_ONCE), &commits).await
+        }
         _ => Ok(None),
     }
 }
@@ -78,7 +80,7 @@ fn commits<'c>(calls: &[&'c Call]) -> Option<Vec<&'c Commit>> {
 async fn create<C: Connection>(
     db: &mut C,
     statement: &Many,
-    most_rows: usize,
+    fits: impl Fn(&Plan<'_>) -> bool,
     commits: &[&Commit],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
     let (mut plan, others) = (Plan::default(), Found::default());
@@ -87,7 +89,7 @@ async fn create<C: Connection>(
         let Target::New(record) = &commit.target else { return Ok(None) };
         answers.push(plan.create(commit, record, &others));
     }
-    if plan.created.is_empty() || !plan.fits(most_rows) {
+    if plan.created.is_empty() || !fits(&plan) {
         return Ok(None);
     }
     plan.run_at_once(db, statement).await?;

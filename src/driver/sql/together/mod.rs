@@ -24,8 +24,6 @@ pub(super) use at_once::create_at_once;
 #[cfg(feature = "sqlite")]
 pub(super) use at_once::{WholeTransactions, write_at_once};
 pub(super) use load::{Loading, load, may_share};
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(super) use plan::MOST_AT_ONCE;
 #[cfg(feature = "sqlite")]
 pub(super) use write::WriteGroup;
 pub(super) use write::{Answer, Call, Writing, write};

@@ -11,7 +11,7 @@ use crate::id::{SessionKey, SessionRef};
 
 /// How many sessions and items go into one statement. 64 of each are 11 KiB; with 128, PostgreSQL took 50 ms for what
 /// it does in 3 ms as two statements: sqlx 0.9.0 does not set `TCP_NODELAY`.
-pub(in super::super) const MOST_AT_ONCE: usize = MOST_ROWS / 4;
+pub(super) const MOST_AT_ONCE: usize = MOST_ROWS / 4;
 
 /// What a batch writes.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl<'a> Plan<'a> {
         {
             return match self.run_at_once(db, create).await {
                 Ok(()) => Ok(true),
-                Err(failure) if failure.is_unique_violation() => Ok(false),
+                Err(failure) if failure.is_taken() => Ok(false),
                 Err(failure) => Err(failure),
             };
         }
@@ -100,7 +100,7 @@ impl<'a> Plan<'a> {
             match db.execute_many(&sql.insert_many, &rows).await {
                 Ok(inserted) if inserted == next.len() as u64 => created = others,
                 Ok(_) => return Ok(false),
-                Err(failure) if failure.is_unique_violation() => return Ok(false),
+                Err(failure) if failure.is_taken() => return Ok(false),
                 Err(failure) => return Err(failure),
             }
         }

@@ -8,6 +8,8 @@ use uuid::Uuid;
 use super::super::many::{Argument, List, MOST_ROWS};
 use super::super::rows::{record, session, size};
 use super::super::{Connection, Failure, Outcome, Statements, Value, Write};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use super::plan::MOST_AT_ONCE;
 use super::plan::Plan;
 use super::{MOST_BYTES, Waiting};
 use crate::driver::lane::{Place, Work};
@@ -70,6 +72,30 @@ impl Work for Writing {
         }
         (group.rows, group.bytes) = (rows, bytes);
         Place::Joins
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl Writing {
+    /// Splits a batch so that of each part sessions and items fit into one statement that creates them, as far as
+    /// those of one call do.
+    pub(in super::super) fn parts(batch: Vec<Self>) -> Vec<Vec<Self>> {
+        let mut parts: Vec<Vec<Self>> = Vec::new();
+        let mut items = 0;
+        for writing in batch {
+            let more = writing.call.size().0 - 1;
+            match parts.last_mut() {
+                Some(part) if part.len() < MOST_AT_ONCE && items + more <= MOST_AT_ONCE => {
+                    items += more;
+                    part.push(writing);
+                }
+                _ => {
+                    items = more;
+                    parts.push(vec![writing]);
+                }
+            }
+        }
+        parts
     }
 }
 
