@@ -20,6 +20,7 @@ use super::{
     Loading, Lone, Outcome, PoolOf, Read, Report, Row, Run, Statements, Together, Write, Writing,
     create_at_once, lane_of_loads, load_shared, write_shared,
 };
+use crate::driver::lane::Work;
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Found, Load};
 
 /// How long a call may take, unless told otherwise.
@@ -521,8 +522,10 @@ impl<S: Server> Run<Writing> for Storage<S> {
             return self.write_batch(batch, deadline).await;
         }
         for mut part in Writing::parts(batch) {
-            part.retain(|writing| !writing.reply.is_closed());
-            self.write_batch(part, deadline).await;
+            part.retain(|writing| !writing.is_given_up());
+            if !part.is_empty() {
+                self.write_batch(part, deadline).await;
+            }
         }
     }
 }
