@@ -33,6 +33,10 @@ pub async fn the_server_crashes_and_comes_back(kind: Kind) {
     sleep(2 * SECOND).await;
     let seen = load.stop().await;
     assert!(seen.refused() > 0, "the fault was not noticed");
+    if kind == Kind::RedisCluster {
+        // Its nodes may find each other missing once more.
+        tokio::task::block_in_place(|| server.wait_for_cluster());
+    }
     let lost = seen.lost().await;
     let is_redis = matches!(kind, Kind::Redis | Kind::RedisCluster);
     let late = |when: &Instant| is_redis && *when + EVERYSEC > killed && *when < dead;

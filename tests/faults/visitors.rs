@@ -167,20 +167,6 @@ impl Visitor {
         Seen { status, set_cookie, body, took: begun.elapsed() }
     }
 
-    /// Counts once more, and answers the count and how often that was refused before: a cluster may be down for another
-    /// moment after it was up.
-    async fn count(&self) -> (u32, u32) {
-        for refused in 0..20 {
-            let seen = self.send("POST", "/count").await;
-            if seen.status == StatusCode::OK {
-                return (seen.body.parse().unwrap(), refused);
-            }
-            assert_eq!(seen.status, StatusCode::SERVICE_UNAVAILABLE, "{seen:?}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        panic!("the storage does not work again");
-    }
-
     pub async fn set(&self, n: u32) -> Seen {
         self.send("POST", &format!("/set/{n}")).await
     }
@@ -343,8 +329,9 @@ impl Histories {
     pub async fn lost(&self) -> Vec<Instant> {
         let mut lost = Vec::new();
         for history in &self.all {
-            let (count, refused) = history.visitor.count().await;
-            let most = history.counts + history.counts_refused + refused + 1;
+            let count = history.visitor.send("POST", "/count").await;
+            let count: u32 = count.body.parse().unwrap_or_else(|_| panic!("{count:?}"));
+            let most = history.counts + history.counts_refused + 1;
             assert!(count <= most, "a request was counted twice: {count} is more than {most}");
             for (numbers, when) in history.acknowledged.values() {
                 let [own, one, other] = history.visitor.get(numbers[0]).await;
