@@ -1,7 +1,6 @@
-//! A pool of connections to a server, and how a call uses one: on a task of its own, within a bounded
+//! What is special to a server, and how a call uses a connection to one: on a task of its own, within a bounded
 //! time.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,40 +9,25 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::join;
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolOptions;
-use sqlx::{ConnectOptions, Database, Pool};
+use sqlx::{Database, Pool};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::url::{Scheme, at_least_one, try_connect, try_pool};
+use super::url::Scheme;
 use super::{
-    Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, IfUnsound, Lane, Lease, Leases,
-    Loading, Lone, Outcome, PoolOf, Read, Report, Row, Run, Statements, Together, Write, Writing,
-    create_at_once, lane_of_loads, load_shared, write_shared,
+    Answer, AtDeadline, Call, Connection, Failure, Lane, Lease, Leases, Loading, Outcome, PoolOf,
+    Read, Report, Run, Statements, Together, Write, Writing, create_at_once, load_shared,
+    write_shared,
 };
 use crate::driver::lane::Work;
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Found, Load};
 
+mod settings;
+
+pub(super) use settings::{Settings, Source};
+
 /// How long a call may take, unless told otherwise.
 pub(super) const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where a driver's connections come from.
-#[derive(Clone)]
-pub(super) enum Source<P> {
-    /// The driver opens its own.
-    Url(String),
-    /// The application has them.
-    Pool(P),
-}
-
-impl<P> fmt::Debug for Source<P> {
-    /// Leaves the URL out: a password may be in it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Url(_) => "Url(..)",
-            Self::Pool(_) => "Pool(..)",
-        })
-    }
-}
 
 /// The options of a connection to one kind of server.
 pub(super) type Options<S> =
@@ -84,118 +68,6 @@ pub(super) trait Server: Send + Sync + 'static {
     fn was_not_run(error: &dyn DatabaseError) -> bool;
 }
 
-/// What the builders of all servers set.
-pub(super) struct Settings<S: Server> {
-    source: Source<Pool<S::Database>>,
-    pub(super) environment: String,
-    pub(super) max_connections: u32,
-    pub(super) call_timeout: Duration,
-}
-
-impl<S: Server> Settings<S> {
-    pub(super) fn new(source: Source<Pool<S::Database>>) -> Self {
-        Self {
-            source,
-            environment: EnvironmentName::DEFAULT.to_owned(),
-            max_connections: 10,
-            call_timeout: DEFAULT_CALL_TIMEOUT,
-        }
-    }
-
-    /// Makes a first connection, which tells what is wrong with the URL.
-    pub(super) async fn open(&self, statements: Statements) -> Result<Storage<S>, DriverError> {
-        let limit = self.call_timeout;
-        let url = match &self.source {
-            Source::Pool(pool) => {
-                let place = S::place(&pool.connect_options());
-                try_pool(pool, &place, S::SCHEME.server, limit, S::report).await?;
-                return Ok(self.storage_in(pool.clone(), PoolOf::Application, statements));
-            }
-            Source::Url(url) => url,
-        };
-        let most = at_least_one(self.max_connections)?;
-        let options = S::SCHEME.parse::<Options<S>>(url)?.disable_statement_logging();
-        let for_writes = S::for_writes(options.clone(), limit).filter(|_| most > 2);
-        let pool = |most, options| {
-            let pool = PoolOptions::new()
-                .max_connections(most)
-                .acquire_timeout(limit)
-                // A connection that has gone stale is found out by `BEGIN`, and replaced.
-                .test_before_acquire(false);
-            let (options, pool) = S::bound(options, pool, limit);
-            pool.connect_lazy_with(options)
-        };
-        let all = pool(most, options.clone());
-        let options = all.connect_options();
-        try_connect(&*options, &S::place(&options), S::SCHEME.server, limit, S::report).await?;
-        if let Some(for_writes) = for_writes {
-            let writer = Leases::new(pool(1, for_writes), PoolOf::Driver, IfUnsound::Close);
-            if self.is_set_up(&writer, &statements).await? {
-                let others = pool(most - 1, (*options).clone());
-                let mut storage = self.storage_in(others, PoolOf::Driver, statements);
-                (storage.writer, storage.is_set_up) = (writer, true);
-                return Ok(storage);
-            }
-        }
-        Ok(self.storage_in(all, PoolOf::Driver, statements))
-    }
-
-    /// Whether a connection has what each transaction would set: a pooler may not pass it on.
-    async fn is_set_up(
-        &self,
-        writer: &Arc<Leases<S::Database>>,
-        statements: &Statements,
-    ) -> Result<bool, DriverError> {
-        let Some(set_up) = &statements.set_up else { return Ok(false) };
-        let asks = async {
-            let mut lease = writer.lease().await?;
-            let is_done = lease.fetch_optional(&set_up.is_done, &[], |row| row.number(0)).await?;
-            lease.done();
-            Ok(is_done.is_some())
-        };
-        let asked = timeout(self.call_timeout, asks).await;
-        asked
-            .unwrap_or(Err(Failure::Sqlx(sqlx::Error::PoolTimedOut)))
-            .map_err(|failure| failure.redact(&S::place(&writer.connect_options()), S::report))
-    }
-
-    fn storage_in(
-        &self,
-        pool: Pool<S::Database>,
-        pool_of: PoolOf,
-        statements: Statements,
-    ) -> Storage<S> {
-        let place = S::place(&pool.connect_options());
-        let leases = Leases::new(pool, pool_of, IfUnsound::Close);
-        let (loads, writes) =
-            (lane_of_loads(leases.most(), Lone::OnTask), Arc::new(Lane::new(1, Lone::OnTask)));
-        let (call_timeout, writer) = (self.call_timeout, leases.clone());
-        Storage { place, statements, call_timeout, leases, writer, is_set_up: false, loads, writes }
-    }
-}
-
-impl<S: Server> Clone for Settings<S> {
-    fn clone(&self) -> Self {
-        Self {
-            source: self.source.clone(),
-            environment: self.environment.clone(),
-            max_connections: self.max_connections,
-            call_timeout: self.call_timeout,
-        }
-    }
-}
-
-impl<S: Server> fmt::Debug for Settings<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("source", &self.source)
-            .field("environment", &self.environment)
-            .field("max_connections", &self.max_connections)
-            .field("call_timeout", &self.call_timeout)
-            .finish()
-    }
-}
-
 /// What the clones of a driver share.
 pub(super) struct Storage<S: Server> {
     /// For messages: where the database is, without user and password.
@@ -204,10 +76,8 @@ pub(super) struct Storage<S: Server> {
     /// How long a call may take, from asking for a connection to the last answer.
     call_timeout: Duration,
     leases: Arc<Leases<S::Database>>,
-    /// The connection of the writes in batches; it may be one of the others.
+    /// The connection of the writes in batches: with `set_up` among the statements its own, else one of the others.
     writer: Arc<Leases<S::Database>>,
-    /// Whether the writer has from its start what each transaction would set.
-    is_set_up: bool,
     loads: Arc<Lane<Loading>>,
     writes: Arc<Lane<Writing>>,
 }
@@ -216,7 +86,7 @@ impl<S: Server> Storage<S> {
     /// In a pool of the application's, with the default settings.
     pub(super) fn new(pool: Pool<S::Database>, statements: Statements) -> Self {
         let settings = Settings::new(Source::Pool(pool.clone()));
-        settings.storage_in(pool, PoolOf::Application, statements)
+        settings.storage_in(pool, PoolOf::Application, None, statements)
     }
 
     /// Waits for the running calls and closes all connections.
@@ -392,7 +262,7 @@ impl<S: Server> Storage<S> {
         let mut lease = lease(&self.writer, deadline).await?;
         let (is_fresh, db, sql) = (lease.is_fresh(), &mut *lease, &self.statements);
         // What has gone stale is found out by `BEGIN`: nobody knows what became of a statement without one.
-        if self.is_set_up && is_fresh {
+        if sql.set_up.is_some() && is_fresh {
             if is_given_up() {
                 lease.done();
                 return Ok(Vec::new());
@@ -414,8 +284,7 @@ impl<S: Server> Storage<S> {
                 }
             }
         }
-        let begin = sql.set_up.as_ref().filter(|_| self.is_set_up);
-        let begin = begin.map_or(&sql.begin, |set_up| &set_up.begin);
+        let begin = sql.set_up.as_ref().map_or(&sql.begin, |set_up| &set_up.begin);
         db.script(begin).await.map_err(Failure::NotBegun)?;
         match write_shared(db, sql, calls).await {
             Ok(Some(answers)) if !is_given_up() => {
@@ -518,7 +387,7 @@ impl<S: Server> Run<Loading> for Storage<S> {
 impl<S: Server> Run<Writing> for Storage<S> {
     async fn run(self: Arc<Self>, batch: Vec<Writing>) {
         let deadline = Instant::now() + self.call_timeout;
-        if !self.is_set_up || !batch.iter().all(|writing| writing.call.creates()) {
+        if self.statements.set_up.is_none() || !batch.iter().all(|writing| writing.call.creates()) {
             return self.write_batch(batch, deadline).await;
         }
         for mut part in Writing::parts(batch) {
