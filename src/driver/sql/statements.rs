@@ -152,8 +152,8 @@ impl Statements {
                 INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}
                 RETURNING uid, item_key, value),
             kept AS (SELECT i.uid, i.item_key, i.value FROM {items} i
-                WHERE i.application = ? AND i.uid {in} AND NOT EXISTS (SELECT 1 FROM written w
-                    WHERE w.uid = i.uid AND w.item_key = i.item_key))
+                WHERE i.application = ? AND i.uid {in}
+                    AND (i.uid, i.item_key) NOT IN (SELECT uid, item_key FROM written))
             SELECT 1::bigint FROM (SELECT * FROM written UNION ALL SELECT * FROM kept) items
             GROUP BY uid HAVING count(*) > ?
                 OR sum(octet_length(item_key) + octet_length(value)) > ?
