@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, PgPool, Row};
-use web_session::driver::DriverErrorKind::{Configuration, Timeout, Unavailable};
+use web_session::driver::DriverErrorKind::{Configuration, Timeout, TooLarge, Unavailable};
 use web_session::driver::{
-    Commit, CommitOutcome, Create, CreateOutcome, Destroy, EnvironmentState, Found, List, Locator,
-    OnMissing, Target,
+    Commit, CommitOutcome, Create, CreateOutcome, Destroy, EnvironmentState, Found, Limits, List,
+    Locator, OnMissing, Target,
 };
 use web_session::{Driver, PostgresDriver, PostgresDriverBuilder};
 
@@ -32,6 +32,7 @@ pub fn tests() -> Vec<Test> {
             a_pool_of_the_applications_is_enough,
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
             sessions_are_created_together_whatever_the_connections_are_told,
+            items_are_stored_together_by_what_the_sessions_hold_then,
             a_transaction_that_lost_a_deadlock_is_run_again,
             a_call_that_waits_for_a_lock_ends_in_time_and_on_the_server_too,
             every_statement_finds_its_rows_by_an_index,
@@ -61,8 +62,12 @@ async fn admin() -> PgPool {
 
 /// Runs statements, `{env}` being the name of the environment.
 async fn run(environment: &str, statements: &str) {
+    try_to_run(environment, statements).await.unwrap();
+}
+
+async fn try_to_run(environment: &str, statements: &str) -> Result<(), sqlx::Error> {
     let statements = statements.replace("{env}", environment);
-    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&admin().await).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&admin().await).await.map(drop)
 }
 
 // M1, E2
@@ -206,8 +211,14 @@ async fn a_user_that_may_not_make_tables_can_use_those_that_exist() {
     user.ensure_environment().await.unwrap();
     assert_eq!(state(&user).await, EnvironmentState::Complete);
     works(&user, 1).await;
+    user.close().await;
     drop(owner);
-    run(&name, "DROP SCHEMA {env}; DROP ROLE {env}").await;
+    run(&name, "DROP SCHEMA {env}").await;
+    // What the connections had of their own is removed when they have ended.
+    while let Err(error) = try_to_run(&name, "DROP ROLE {env}").await {
+        assert!(error.to_string().contains("depend on it"), "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn tables_that_were_made_by_hand_are_complete() {
@@ -299,17 +310,65 @@ async fn sessions_are_created_together_whatever_the_connections_are_told() {
         let items = |found: &Vec<Found>| found[0].items.get("a").is_some();
         assert!(found.iter().all(items));
         let latest = "SELECT count(*) FROM pg_stat_activity
-            WHERE application_name = $1 AND query LIKE 'WITH made%'";
+            WHERE application_name = $1 AND (query LIKE 'WITH made%' OR query LIKE '%web_session_store_%')";
         let admin = admin().await;
-        let mut needed_no_transaction: i64 = 0;
+        let needed_no_transaction = async || {
+            let latest = sqlx::query_scalar(latest).bind(&environment.name);
+            latest.fetch_one(&admin).await.unwrap()
+        };
+        let mut needed_none: [i64; 2] = [0; 2];
         for n in 101..120 {
             // If the machine is not too slow, the connection has answered just now.
             create(n).await.unwrap();
-            let latest = sqlx::query_scalar(latest).bind(&environment.name);
-            needed_no_transaction =
-                needed_no_transaction.max(latest.fetch_one(&admin).await.unwrap());
+            needed_none[0] = needed_none[0].max(needed_no_transaction().await);
+            driver.commit(set(&record(n), "b", "1")).await.unwrap();
+            needed_none[1] = needed_none[1].max(needed_no_transaction().await);
         }
-        assert_eq!(needed_no_transaction, i64::from(told == "nothing"), "{told}");
+        assert_eq!(needed_none, [i64::from(told == "nothing"); 2], "{told}");
+    }
+}
+
+// P2, S6: what others commit while a batch waits counts, and is no matter to the other calls.
+async fn items_are_stored_together_by_what_the_sessions_hold_then() {
+    let environment = fresh().await;
+    let (driver, admin) = (&environment.driver, admin().await);
+    let store = |n: u8, key: &str| {
+        let mut commit = set(&record(n), key, "1");
+        commit.limits = Limits::default().with_items(2);
+        driver.commit(commit)
+    };
+    for (from, meanwhile) in [
+        (0, "UPDATE {env}_sessions SET expires = 0 WHERE uid = $1"),
+        (10, "INSERT INTO {env}_items VALUES ($1, 'shop', 'c', '1')"),
+    ] {
+        for n in from..from + 10 {
+            created(driver, n).await;
+            store(n, "a").await.unwrap();
+        }
+        let mut other = admin.begin().await.unwrap();
+        let lock = format!("LOCK TABLE {}_sessions IN EXCLUSIVE MODE", environment.name);
+        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *other).await.unwrap();
+        let stored = tokio::spawn(join_all((from..from + 10).map(|n| store(n, "b"))));
+        let waits = "SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+            WHERE NOT granted AND relname = $1 || '_sessions'";
+        let waits = || sqlx::query(waits).bind(&environment.name).fetch_optional(&admin);
+        while waits().await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let meanwhile = AssertSqlSafe(meanwhile.replace("{env}", &environment.name));
+        let of_one = uuid::Uuid::from_bytes([from; 16]);
+        sqlx::query(meanwhile).bind(of_one).execute(&mut *other).await.unwrap();
+        other.commit().await.unwrap();
+        for (n, outcome) in (from..).zip(stored.await.unwrap()) {
+            match n {
+                0 => assert!(matches!(outcome, Ok(CommitOutcome::Gone)), "{outcome:?}"),
+                10 => assert_eq!(outcome.unwrap_err().kind(), TooLarge),
+                _ => assert!(matches!(outcome, Ok(CommitOutcome::Done(_))), "{n}: {outcome:?}"),
+            }
+            let items = &load(driver, &record(n)).await[0].items;
+            let has = ["a", "b", "c"].map(|key| items.get(key).is_some());
+            assert_eq!(has, [true, n % 10 > 0, n == 10], "{n}");
+        }
     }
 }
 

@@ -56,14 +56,14 @@ use read::ReadEnvironment;
 use server::{DEFAULT_CALL_TIMEOUT, Server, Settings, Source, Storage};
 use statement::{Dialect, Statement, Template};
 #[cfg(feature = "postgres")]
+use statements::COLUMNS;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use statements::SetUp;
 use statements::{EnvironmentStatements, OwnWords, Statements};
 use structures::{Type, Types};
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-use together::create_at_once;
-use together::{
-    Answer, Call, Loading, Together, Writing, lane_of_loads, load as load_shared, may_share,
-    write as write_shared,
-};
 #[cfg(feature = "sqlite")]
-use together::{WholeTransactions, WriteGroup, write_at_once};
+use together::WriteGroup;
+use together::{
+    Answer, Call, Loading, MOST_AT_ONCE, Together, WholeTransactions, Writing, lane_of_loads,
+    load as load_shared, may_share, write as write_shared, write_at_once,
+};

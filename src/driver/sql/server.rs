@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::url::Scheme;
 use super::{
     Answer, AtDeadline, Call, Connection, Failure, Lane, Lease, Leases, Loading, Outcome, PoolOf,
-    Read, Report, Run, Statements, Together, Write, Writing, create_at_once, load_shared,
+    Read, Report, Run, Statements, Together, Write, Writing, load_shared, write_at_once,
     write_shared,
 };
 use crate::driver::lane::Work;
@@ -262,12 +262,12 @@ impl<S: Server> Storage<S> {
         let mut lease = lease(&self.writer, deadline).await?;
         let (is_fresh, db, sql) = (lease.is_fresh(), &mut *lease, &self.statements);
         // What has gone stale is found out by `BEGIN`: nobody knows what became of a statement without one.
-        if sql.set_up.is_some() && is_fresh {
+        if sql.whole.is_some() && is_fresh {
             if is_given_up() {
                 lease.done();
                 return Ok(Vec::new());
             }
-            match create_at_once(db, sql, calls).await {
+            match write_at_once(db, sql, calls).await {
                 Ok(None) => {}
                 Ok(Some(answers)) => {
                     lease.done();
@@ -276,12 +276,13 @@ impl<S: Server> Storage<S> {
                 Err(Failure::Sqlx(sqlx::Error::Database(error))) if S::was_not_run(&*error) => {
                     return Err(Failure::NotBegun(sqlx::Error::Database(error)));
                 }
-                Err(failure) => {
-                    if failure.is_taken() {
+                Err(failure) if Self::is_refused(&failure) => {
+                    if matches!(failure, Failure::Sqlx(sqlx::Error::Database(_))) {
                         lease.done();
                     }
-                    return if Self::is_refused(&failure) { Ok(Vec::new()) } else { Err(failure) };
+                    return Ok(Vec::new());
                 }
+                Err(failure) => return Err(failure),
             }
         }
         let begin = sql.set_up.as_ref().map_or(&sql.begin, |set_up| &set_up.begin);
@@ -387,10 +388,12 @@ impl<S: Server> Run<Loading> for Storage<S> {
 impl<S: Server> Run<Writing> for Storage<S> {
     async fn run(self: Arc<Self>, batch: Vec<Writing>) {
         let deadline = Instant::now() + self.call_timeout;
-        if self.statements.set_up.is_none() || !batch.iter().all(|writing| writing.call.creates()) {
+        if self.statements.whole.is_none() {
             return self.write_batch(batch, deadline).await;
         }
-        for mut part in Writing::parts(batch) {
+        let (created, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|writing| writing.call.creates());
+        for mut part in Writing::parts(created).into_iter().chain([others]) {
             part.retain(|writing| !writing.is_given_up());
             if !part.is_empty() {
                 self.write_batch(part, deadline).await;

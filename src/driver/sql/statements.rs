@@ -1,12 +1,10 @@
 //! The SQL that all databases share. Arguments stand in the order of their `?`.
 
-#[cfg(feature = "sqlite")]
-use super::WholeTransactions;
-use super::many::Column;
-use super::{Lists, Many, Statement, Structure, Template};
+use super::many::{Column, MOST_ROWS};
+use super::{Lists, MOST_AT_ONCE, Many, Statement, Structure, Template, WholeTransactions};
 
 /// The columns of a session, in the order in which they are bound.
-const COLUMNS: &str = r#"uid, "key", previous_key, rotated, expires, ends, created, last_used,
+pub(super) const COLUMNS: &str = r#"uid, "key", previous_key, rotated, expires, ends, created, last_used,
     cookie_lifetime, principal, note"#;
 
 /// The statements of one environment.
@@ -56,8 +54,7 @@ pub(super) struct Statements {
     /// `set_items` and `exceeding` at once, for the items of one application.
     pub(super) set_and_check: Option<Many>,
     pub(super) exceeding: Many,
-    /// Where a trip to the database costs more than a statement.
-    #[cfg(feature = "sqlite")]
+    /// Where a transaction can be one trip to the database; that of a server has to be set up for it.
     pub(super) whole: Option<WholeTransactions>,
     pub(super) version: Statement,
     pub(super) environment: EnvironmentStatements,
@@ -66,6 +63,8 @@ pub(super) struct Statements {
 /// Where a connection can have from its start what a transaction would set.
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only PostgreSQL's can"))]
 pub(super) struct SetUp {
+    /// Makes what lasts as long as the connection.
+    pub(super) prepare: Statement,
     /// Answers 1 if it has.
     pub(super) is_done: Statement,
     /// Begins a transaction that sets nothing.
@@ -91,6 +90,10 @@ pub(super) struct EnvironmentStatements {
 pub(super) struct OwnWords {
     pub(super) begin: String,
     pub(super) set_up: Option<SetUp>,
+    /// Stores items of one application in sessions that are live, and answers their records, where that is a
+    /// statement with these arguments: the sessions and the columns of the items, the time after which a session
+    /// ends, the application, the sessions once more, and the limits.
+    pub(super) store_at_once: Option<String>,
     pub(super) delete_expired: &'static str,
     /// How types are called where rows come as arrays: of a uid, a key, a number and a text.
     pub(super) array_types: [&'static str; 4],
@@ -159,8 +162,7 @@ impl Statements {
                 OR sum(octet_length(item_key) + octet_length(value)) > ?
                 OR max(octet_length(value)) > ?";
         let lock_by_uids = "SELECT {record} FROM {sessions} s WHERE s.uid {in}{skip_locked}";
-        #[cfg(feature = "sqlite")]
-        let whole = || {
+        let in_one_text = || {
             let begin = &own.begin;
             let records = Many::packed(&Column::RECORD, lock_by_uids);
             // A row without a session, which no table takes: what exceeds the limits ends the transaction.
@@ -185,11 +187,23 @@ impl Statements {
             WholeTransactions {
                 store: Many::new(template, &store, &item_types),
                 create: Many::with(template, &create, &[&record_types, &item_types]),
+                most_created: MOST_ROWS,
+                takes_nothing: false,
             }
         };
+        let create_at_once = takes_arrays
+            .then(|| Many::with(template, &create_at_once, &[&record_types, &item_types]));
+        let in_one_statement = |create: &Many, store: &String| WholeTransactions {
+            store: many(store),
+            create: create.clone(),
+            most_created: MOST_AT_ONCE,
+            takes_nothing: true,
+        };
         Self {
-            #[cfg(feature = "sqlite")]
-            whole: (lists == Lists::Packed).then(whole),
+            whole: match (&create_at_once, &own.store_at_once) {
+                (Some(create), Some(store)) => Some(in_one_statement(create, store)),
+                _ => (lists == Lists::Packed).then(in_one_text),
+            },
             load_by_keys: load(&by_keys),
             load_many: load("s.previous_key {in} OR s.uid {in}"),
             lock_by_uids: select(&Column::RECORD, lock_by_uids),
@@ -205,8 +219,7 @@ impl Statements {
                 FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
             ),
             insert_many: Many::new(template, &insert, &record_types),
-            create_at_once: takes_arrays
-                .then(|| Many::with(template, &create_at_once, &[&record_types, &item_types])),
+            create_at_once,
             retired: (!inserts_select).then(|| {
                 select(&[Column::Number], "SELECT 1 FROM {sessions} s WHERE s.previous_key {in}")
             }),

@@ -29,6 +29,7 @@ pub(super) fn statements(environment: &EnvironmentName, call_timeout: Duration) 
     let own = OwnWords {
         begin: "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION".to_owned(),
         set_up: None,
+        store_at_once: None,
         array_types: [""; 4],
         delete_expired: "DELETE FROM {sessions} WHERE expires >= ? AND expires < ?
             ORDER BY expires LIMIT ?",

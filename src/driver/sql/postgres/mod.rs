@@ -57,6 +57,10 @@ use crate::driver::DriverError;
 /// [`AutoCreate::Missing`](crate::AutoCreate::Missing), which then changes nothing.
 /// [`create_statements`](PostgresDriverBuilder::create_statements) prints what would be run.
 ///
+/// With `TEMPORARY` on the database, which everybody has unless it was revoked, and the language `plpgsql`, writes
+/// are quicker: the driver makes a function that ends with its connection. The user owns it, and can be dropped
+/// when the driver is closed.
+///
 /// # Time
 ///
 /// A call takes at most [`call_timeout`](PostgresDriverBuilder::call_timeout), whatever the server
@@ -75,9 +79,10 @@ use crate::driver::DriverError;
 /// PgBouncer needs `ignore_startup_parameters = extra_float_digits, options`. This is what the documentation
 /// of PgBouncer says: the driver was not tested with it, nor with another pooler.
 ///
-/// One of the driver's own connections only writes, and has from its start, in `options`, what a transaction would set.
-/// Where the URL or `PGOPTIONS` has `options`, a pooler leaves them out, or there are at most two connections,
-/// transactions set it as in a pool of the application's.
+/// One of the driver's own connections only writes, and has from its start, in `options`, what a transaction would set,
+/// and a function of its own, `pg_temp.web_session_store_…`, so that a write is one trip to the server and not four.
+/// Where the URL or `PGOPTIONS` has `options`, a pooler leaves them out, there are at most two connections, or the user
+/// may not make such a function, writes are transactions that set it, as in a pool of the application's.
 ///
 /// # Durability
 ///
@@ -88,8 +93,8 @@ use crate::driver::DriverError;
 /// # Cancel safety
 ///
 /// A call runs on a task of its own from its first poll on. If its future is dropped before the
-/// transaction's `COMMIT` was sent, the transaction is rolled back. Sessions may be created by one statement without a
-/// transaction around it: what was sent is done then.
+/// transaction's `COMMIT` was sent, the transaction is rolled back. Sessions may be created, and items stored, by one
+/// statement without a transaction around it: what was sent is done then.
 #[derive(Clone)]
 pub struct PostgresDriver(Arc<Storage<Postgres>>);
 
@@ -183,7 +188,9 @@ impl Server for Postgres {
     ) -> (PgConnectOptions, PgPoolOptions) {
         let options = match options.get_options() {
             Some(_) => options,
-            None => options.options([("statement_timeout", call_timeout.as_millis().to_string())]),
+            None => options
+                .options([("statement_timeout", call_timeout.as_millis().to_string())])
+                .options([statements::PLANS]),
         };
         (options, pool)
     }

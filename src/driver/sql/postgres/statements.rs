@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::driver::sql::{
-    Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, SetUp, Statements, Template,
-    Type, Types,
+    COLUMNS, Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, SetUp, Statements,
+    Template, Type, Types,
 };
 
 const POSTGRES: Dialect = Dialect {
@@ -27,34 +29,37 @@ pub(super) fn statements(
 ) -> Statements {
     let template = Template { dialect: &POSTGRES, environment, schema };
     let fill = |text: &str| template.fill(text);
-    let millis = millis(call_timeout);
     let settings = settings(call_timeout);
-    let pairs: Vec<_> =
-        settings.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();
+    let each = |form: fn(&str, &str) -> String| -> Vec<String> {
+        settings.iter().map(|(name, value)| form(name, value)).collect()
+    };
+    let set_local = each(|name, value| format!("SET LOCAL {name} = '{value}'")).join("; ");
+    let pairs = each(|name, value| format!("('{name}', '{value}')"));
     let (number, pairs) = (pairs.len(), pairs.join(", "));
     // A schema's name is compared as a text, so it is quoted as one.
     let in_schema = match schema {
         Some(schema) => format!("n.nspname = '{}'", schema.replace('\'', "''")),
         None => "pg_table_is_visible(c.oid)".to_owned(),
     };
+    // Without a name that nobody else has, writes are transactions of several statements.
+    let store = unique_name().ok();
+    let set_up = |store: &String| SetUp {
+        prepare: fill(&store_function(store)),
+        is_done: fill(&format!(
+            "SELECT 1::bigint FROM pg_settings WHERE (name, setting) IN ({pairs})
+            HAVING count(*) = {number} AND to_regproc('{store}') IS NOT NULL"
+        )),
+        begin: fill(BEGIN),
+    };
     let own = OwnWords {
         // `SET LOCAL` ends with the transaction, so nothing of it stays behind in a pooler. Sessions and items are
         // found by an index: a plan that was made while the tables were small must not walk over large ones. The
         // table of the version has one row and is walked over; that looks so expensive then that it would be
         // compiled.
-        begin: format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED;
-            SET LOCAL statement_timeout = {millis};
-            SET LOCAL idle_in_transaction_session_timeout = {millis};
-            SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
-        ),
-        set_up: Some(SetUp {
-            is_done: fill(&format!(
-                "SELECT 1::bigint FROM pg_settings WHERE (name, setting) IN ({pairs})
-                HAVING count(*) = {number}"
-            )),
-            begin: fill("BEGIN ISOLATION LEVEL READ COMMITTED"),
-        }),
+        begin: format!("{BEGIN}; {set_local}"),
+        set_up: store.as_ref().map(set_up),
+        store_at_once: store
+            .map(|store| format!("SELECT {COLUMNS} FROM {store}(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")),
         array_types: ["uuid", "bytea", "bigint", "text"],
         delete_expired: "DELETE FROM {sessions} WHERE uid = ANY(ARRAY(
             SELECT s.uid FROM {sessions} s WHERE s.expires >= ? AND s.expires < ?
@@ -89,21 +94,70 @@ pub(super) fn statements(
     Statements::new(&template, own)
 }
 
+/// A function of one connection. No other driver has one of its name: with a pooler the next connection may be that of
+/// another.
+fn unique_name() -> Result<String, getrandom::Error> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)?;
+    Ok(format!("pg_temp.web_session_store_{}", Uuid::from_bytes(random).simple()))
+}
+
+/// Makes the function that stores items in one trip. Each of its statements sees what was committed before it: when the
+/// sessions are locked, what they hold is what is checked. One statement would have seen it before it locked them.
+fn store_function(name: &str) -> String {
+    format!(
+        r#"CREATE OR REPLACE FUNCTION {name}(
+            sessions uuid[], uids uuid[], applications text[], item_keys bytea[], texts text[],
+            live_after bigint, of_application text, grown uuid[],
+            most_items bigint, most_bytes bigint, longest bigint)
+        RETURNS TABLE (uid uuid, "key" bytea, previous_key bytea, rotated bigint, expires bigint, ends bigint,
+            created bigint, last_used bigint, cookie_lifetime bigint, principal text, note text)
+        LANGUAGE plpgsql AS $$
+        #variable_conflict use_column
+        DECLARE
+            live uuid[];
+            all_live boolean;
+            exceeding uuid[];
+        BEGIN
+            -- In these words the index of `expires` does not serve, in which a small table would be walked over.
+            live := ARRAY(SELECT s.uid FROM {{sessions}} s WHERE s.uid = ANY(sessions)
+                AND (s.expires > live_after) IS TRUE
+                AND octet_length(s."key") = 32 AND coalesce(octet_length(s.previous_key), 32) = 32
+                {{skip_locked}});
+            all_live := cardinality(live) = cardinality(sessions);
+            INSERT INTO {{items}} (uid, application, item_key, value)
+                SELECT * FROM unnest(uids, applications, item_keys, texts) n (uid, application, item_key, value)
+                WHERE all_live OR n.uid = ANY(live)
+                {{or_replace}};
+            exceeding := ARRAY(SELECT i.uid FROM {{items}} i WHERE i.application = of_application AND i.uid = ANY(grown)
+                GROUP BY i.uid HAVING count(*) > most_items
+                    OR sum(octet_length(i.item_key) + octet_length(i.value)) > most_bytes
+                    OR max(octet_length(i.value)) > longest);
+            IF cardinality(exceeding) > 0 THEN
+                RAISE EXCEPTION 'a session would hold more than it may';
+            END IF;
+            RETURN QUERY SELECT {{record}} FROM {{sessions}} s WHERE s.uid = ANY(live);
+        END $$"#
+    )
+}
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// What a connection that only writes has from its start; `begin` sets the same for one transaction.
-pub(super) fn settings(call_timeout: Duration) -> [(&'static str, String); 5] {
-    let millis = millis(call_timeout);
+pub(super) fn settings(call_timeout: Duration) -> [(&'static str, String); 6] {
+    let millis = call_timeout.as_millis().clamp(1, i32::MAX as u128).to_string();
     [
         ("default_transaction_isolation", "read committed".to_owned()),
-        ("statement_timeout", millis.to_string()),
-        ("idle_in_transaction_session_timeout", millis.to_string()),
+        ("statement_timeout", millis.clone()),
+        ("idle_in_transaction_session_timeout", millis),
         ("enable_seqscan", "off".to_owned()),
         ("jit", "off".to_owned()),
+        (PLANS.0, PLANS.1.to_owned()),
     ]
 }
 
-fn millis(call_timeout: Duration) -> u128 {
-    call_timeout.as_millis().clamp(1, i32::MAX as u128)
-}
+/// One plan does for all arguments of a statement, which are keys: none is made anew for some of them.
+pub(super) const PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 
 /// A principal may be longer than a B-tree holds, so its index is a hash.
 const TYPES: Types = Types {

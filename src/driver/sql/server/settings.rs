@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::super::url::{at_least_one, try_connect, try_pool};
 use super::super::{
-    Connection, EnvironmentName, Failure, IfUnsound, Lane, Leases, Lone, PoolOf, Row, Statements,
-    lane_of_loads,
+    Connection, EnvironmentName, Failure, IfUnsound, Lane, Leases, Lone, PoolOf, Row, SetUp,
+    Statements, lane_of_loads,
 };
 use super::{DEFAULT_CALL_TIMEOUT, Options, Server, Storage};
 use crate::driver::DriverError;
@@ -70,21 +70,35 @@ impl<S: Server> Settings<S> {
         let most = at_least_one(self.max_connections)?;
         let options = S::SCHEME.parse::<Options<S>>(url)?.disable_statement_logging();
         let for_writes = S::for_writes(options.clone(), limit).filter(|_| most > 2);
-        let pool = |most, options| {
+        let bounded = |most, options| {
             let pool = PoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(limit)
                 // A connection that has gone stale is found out by `BEGIN`, and replaced.
                 .test_before_acquire(false);
-            let (options, pool) = S::bound(options, pool, limit);
+            S::bound(options, pool, limit)
+        };
+        let pool = |most, options| {
+            let (options, pool) = bounded(most, options);
             pool.connect_lazy_with(options)
         };
         let all = pool(most, options.clone());
         let options = all.connect_options();
         try_connect(&*options, &S::place(&options), S::SCHEME.server, limit, S::report).await?;
-        if let Some(for_writes) = for_writes {
-            let writer = Leases::new(pool(1, for_writes), PoolOf::Driver, IfUnsound::Close);
-            if self.is_set_up(&writer, &statements).await? {
+        if let (Some(for_writes), Some(set_up)) = (for_writes, &statements.set_up) {
+            let (options_for_writes, pool_for_writes) = bounded(1, for_writes);
+            let prepare = set_up.prepare.clone();
+            let pool_for_writes = pool_for_writes.after_connect(move |connection, _| {
+                let prepare = prepare.clone();
+                Box::pin(async move {
+                    // Whether it could be done is asked before it is used.
+                    let _ = connection.script(&prepare).await;
+                    Ok(())
+                })
+            });
+            let pool_for_writes = pool_for_writes.connect_lazy_with(options_for_writes);
+            let writer = Leases::new(pool_for_writes, PoolOf::Driver, IfUnsound::Close);
+            if self.is_set_up(&writer, set_up).await? {
                 let others = pool(most - 1, (*options).clone());
                 return Ok(self.storage_in(others, PoolOf::Driver, Some(writer), statements));
             }
@@ -96,9 +110,8 @@ impl<S: Server> Settings<S> {
     async fn is_set_up(
         &self,
         writer: &Arc<Leases<S::Database>>,
-        statements: &Statements,
+        set_up: &SetUp,
     ) -> Result<bool, DriverError> {
-        let Some(set_up) = &statements.set_up else { return Ok(false) };
         let asks = async {
             let mut lease = writer.lease().await?;
             let is_done = lease.fetch_optional(&set_up.is_done, &[], |row| row.number(0)).await?;
@@ -120,7 +133,7 @@ impl<S: Server> Settings<S> {
         mut statements: Statements,
     ) -> Storage<S> {
         if writer.is_none() {
-            statements.set_up = None;
+            (statements.set_up, statements.whole) = (None, None);
         }
         let leases = Leases::new(pool, pool_of, IfUnsound::Close);
         Storage {

@@ -29,6 +29,7 @@ pub(super) fn statements(environment: &EnvironmentName) -> Statements {
     let own = OwnWords {
         begin: "BEGIN IMMEDIATE".to_owned(),
         set_up: None,
+        store_at_once: None,
         array_types: [""; 4],
         delete_expired: "DELETE FROM {sessions} WHERE uid IN
             (SELECT uid FROM {sessions} WHERE expires >= ? AND expires < ?

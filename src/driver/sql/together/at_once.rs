@@ -4,68 +4,40 @@
 //! Nobody looks at an answer half-way. What must not be committed is made an error of the database, and then each
 //! call is run by itself.
 
-#[cfg(feature = "sqlite")]
 use std::collections::HashMap;
 
-use super::super::many::Many;
-#[cfg(feature = "sqlite")]
-use super::super::many::{Argument, List, MOST_ROWS};
-#[cfg(feature = "sqlite")]
+use super::super::many::{Argument, List, MOST_ROWS, Many};
 use super::super::rows::record;
 use super::super::{Connection, Failure, Statements};
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-use super::plan::MOST_AT_ONCE;
-use super::plan::Plan;
-#[cfg(feature = "sqlite")]
-use super::plan::{item_lists, what_exceeds};
+use super::plan::{Plan, item_lists, what_exceeds};
 use super::write::{Answer, Call, Found};
-#[cfg(feature = "sqlite")]
 use crate::clock::Timestamp;
-#[cfg(feature = "sqlite")]
-use crate::driver::SessionRecord;
-use crate::driver::{Commit, Target};
-#[cfg(feature = "sqlite")]
+use crate::driver::{Commit, SessionRecord, Target};
 use crate::id::SessionRef;
 
-/// Transactions in one text each.
-#[cfg(feature = "sqlite")]
+/// Transactions in one text or one statement each.
 pub(in super::super) struct WholeTransactions {
     /// Stores items of one application in sessions that are live, and answers the records of these sessions.
     pub(in super::super) store: Many,
     /// Creates sessions and stores items in them.
     pub(in super::super) create: Many,
+    /// How many sessions and items are created at once.
+    pub(in super::super) most_created: usize,
+    /// Whether sessions are created without items: an empty list is filled up with nothing.
+    pub(in super::super) takes_nothing: bool,
 }
 
 /// Runs calls of one group that only store items of one application, or only create sessions with items. `None` for
 /// a call that has to be run alone; no answer at all if they are other calls, and then nothing was begun.
-#[cfg(feature = "sqlite")]
 pub(in super::super) async fn write_at_once<C: Connection>(
     db: &mut C,
     sql: &Statements,
     calls: &[&Call],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
     let (Some(whole), Some(commits)) = (&sql.whole, commits(calls)) else { return Ok(None) };
-    // An empty list would be filled up with nothing.
-    let fits = |plan: &Plan<'_>| !plan.items.is_empty() && plan.fits(MOST_ROWS);
-    if let Some(answers) = create(db, &whole.create, fits, &commits).await? {
-        return Ok(Some(answers));
-    }
-    store(db, whole, &commits).await
-}
-
-/// Runs calls of one group that only create sessions, by a statement that needs no transaction around it.
-/// Answers as [`write_at_once`] does.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(in super::super) async fn create_at_once<C: Connection>(
-    db: &mut C,
-    sql: &Statements,
-    calls: &[&Call],
-) -> Result<Option<Vec<Option<Answer>>>, Failure> {
-    match (&sql.create_at_once, commits(calls)) {
-        (Some(statement), Some(commits)) => {
-            create(db, statement, |plan| plan.fits(MOST_AT_ONCE), &commits).await
-        }
-        _ => Ok(None),
+    match create(db, whole, &commits).await? {
+        None => store(db, whole, &commits).await,
+        answers => Ok(answers),
     }
 }
 
@@ -79,8 +51,7 @@ fn commits<'c>(calls: &[&'c Call]) -> Option<Vec<&'c Commit>> {
 
 async fn create<C: Connection>(
     db: &mut C,
-    statement: &Many,
-    fits: impl Fn(&Plan<'_>) -> bool,
+    whole: &WholeTransactions,
     commits: &[&Commit],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
     let (mut plan, others) = (Plan::default(), Found::default());
@@ -89,14 +60,14 @@ async fn create<C: Connection>(
         let Target::New(record) = &commit.target else { return Ok(None) };
         answers.push(plan.create(commit, record, &others));
     }
-    if plan.created.is_empty() || !fits(&plan) {
+    let fits = plan.fits(whole.most_created) && (whole.takes_nothing || !plan.items.is_empty());
+    if plan.created.is_empty() || !fits {
         return Ok(None);
     }
-    plan.run_at_once(db, statement).await?;
+    plan.run_at_once(db, &whole.create).await?;
     Ok(Some(answers.into_iter().map(|record| record.map(Answer::done)).collect()))
 }
 
-#[cfg(feature = "sqlite")]
 async fn store<C: Connection>(
     db: &mut C,
     whole: &WholeTransactions,

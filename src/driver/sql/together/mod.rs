@@ -19,11 +19,9 @@ use super::{AtDeadline, Lane, Lone, Run, Unanswered};
 use crate::driver::lane::{Reply, Work};
 use crate::driver::{DriverError, DriverFuture, Found, Load};
 
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(super) use at_once::create_at_once;
-#[cfg(feature = "sqlite")]
 pub(super) use at_once::{WholeTransactions, write_at_once};
 pub(super) use load::{Loading, load, may_share};
+pub(super) use plan::MOST_AT_ONCE;
 #[cfg(feature = "sqlite")]
 pub(super) use write::WriteGroup;
 pub(super) use write::{Answer, Call, Writing, write};

@@ -11,7 +11,7 @@ use crate::id::{SessionKey, SessionRef};
 
 /// How many sessions and items go into one statement. 64 of each are 11 KiB; with 128, PostgreSQL took 50 ms for what
 /// it does in 3 ms as two statements: sqlx 0.9.0 does not set `TCP_NODELAY`.
-pub(super) const MOST_AT_ONCE: usize = MOST_ROWS / 4;
+pub(in super::super) const MOST_AT_ONCE: usize = MOST_ROWS / 4;
 
 /// What a batch writes.
 #[derive(Default)]
@@ -181,7 +181,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-#[cfg(feature = "sqlite")]
 impl<'a> Plan<'a> {
     /// The application, if items of one application are stored in sessions that exist, and nothing else is written.
     pub(super) fn only_stores_of(&self) -> Option<&'a ApplicationName> {
