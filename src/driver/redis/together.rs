@@ -85,7 +85,7 @@ impl Lanes {
     pub(super) fn new(keys_are_spread: bool) -> Self {
         Self {
             reads: Arc::new(Lane::new(SCRIPTS_AT_ONCE, Lone::WithCaller)),
-            writes: Arc::new(Lane::new(SCRIPTS_AT_ONCE, Lone::OnTask)),
+            writes: Arc::new(Lane::new(SCRIPTS_AT_ONCE, Lone::WithCaller)),
             keys_are_spread: keys_are_spread.into(),
         }
     }
