@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
             sessions_are_created_together_whatever_the_connections_are_told,
             items_are_stored_together_by_what_the_sessions_hold_then,
+            writes_need_no_function_of_their_own,
             a_transaction_that_lost_a_deadlock_is_run_again,
             a_call_that_waits_for_a_lock_ends_in_time_and_on_the_server_too,
             every_statement_finds_its_rows_by_an_index,
@@ -214,11 +215,7 @@ async fn a_user_that_may_not_make_tables_can_use_those_that_exist() {
     user.close().await;
     drop(owner);
     run(&name, "DROP SCHEMA {env}").await;
-    // What the connections had of their own is removed when they have ended.
-    while let Err(error) = try_to_run(&name, "DROP ROLE {env}").await {
-        assert!(error.to_string().contains("depend on it"), "{error}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    drop_role(&name).await;
 }
 
 async fn tables_that_were_made_by_hand_are_complete() {
@@ -328,34 +325,44 @@ async fn sessions_are_created_together_whatever_the_connections_are_told() {
     }
 }
 
-// P2, S6: what others commit while a batch waits counts, and is no matter to the other calls.
+// P2, S6: what others commit while a batch waits for its sessions counts, and is no matter to the other calls.
 async fn items_are_stored_together_by_what_the_sessions_hold_then() {
     let environment = fresh().await;
-    let (driver, admin) = (&environment.driver, admin().await);
+    let (driver, name, admin) = (&environment.driver, &environment.name, admin().await);
     let store = |n: u8, key: &str| {
         let mut commit = set(&record(n), key, "1");
         commit.limits = Limits::default().with_items(2);
         driver.commit(commit)
     };
+    join_all((0..20).map(|n| created(driver, n))).await;
+    // Whoever looks for a session has begun to look then, and waits before it is found.
+    run(
+        name,
+        "ALTER TABLE {env}_sessions RENAME TO {env}_real;
+         CREATE FUNCTION {env}_waits() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_advisory_lock_shared(hashtext('{env}'));
+             PERFORM pg_advisory_unlock_shared(hashtext('{env}'));
+             RETURN true; END $$;
+         CREATE VIEW {env}_sessions AS SELECT * FROM {env}_real WHERE {env}_waits()",
+    )
+    .await;
     for (from, meanwhile) in [
-        (0, "UPDATE {env}_sessions SET expires = 0 WHERE uid = $1"),
+        (0, "UPDATE {env}_real SET expires = 0 WHERE uid = $1"),
         (10, "INSERT INTO {env}_items VALUES ($1, 'shop', 'c', '1')"),
     ] {
         for n in from..from + 10 {
-            created(driver, n).await;
             store(n, "a").await.unwrap();
         }
         let mut other = admin.begin().await.unwrap();
-        let lock = format!("LOCK TABLE {}_sessions IN EXCLUSIVE MODE", environment.name);
-        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *other).await.unwrap();
+        let lock = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtext($1))) l";
+        sqlx::query(lock).bind(name).execute(&mut *other).await.unwrap();
         let stored = tokio::spawn(join_all((from..from + 10).map(|n| store(n, "b"))));
-        let waits = "SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-            WHERE NOT granted AND relname = $1 || '_sessions'";
-        let waits = || sqlx::query(waits).bind(&environment.name).fetch_optional(&admin);
-        while waits().await.unwrap().is_none() {
+        let waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'
+            AND query LIKE '%web_session_store_%'";
+        while sqlx::query(waits).fetch_optional(&admin).await.unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let meanwhile = AssertSqlSafe(meanwhile.replace("{env}", &environment.name));
+        let meanwhile = AssertSqlSafe(meanwhile.replace("{env}", name));
         let of_one = uuid::Uuid::from_bytes([from; 16]);
         sqlx::query(meanwhile).bind(of_one).execute(&mut *other).await.unwrap();
         other.commit().await.unwrap();
@@ -370,6 +377,71 @@ async fn items_are_stored_together_by_what_the_sessions_hold_then() {
             assert_eq!(has, [true, n % 10 > 0, n == 10], "{n}");
         }
     }
+    run(
+        name,
+        "DROP VIEW {env}_sessions; DROP FUNCTION {env}_waits();
+         ALTER TABLE {env}_real RENAME TO {env}_sessions",
+    )
+    .await;
+}
+
+// P2: it may have been made for the connection before, and not for the next one.
+async fn writes_need_no_function_of_their_own() {
+    let environment = fresh().await;
+    let name = environment.name.clone();
+    run(&name, "CREATE ROLE {env} LOGIN SUPERUSER").await;
+    let mut url = url::Url::parse(&POSTGRES.url()).unwrap();
+    url.set_username(&name).unwrap();
+    let driver = PostgresDriver::builder(url.as_str()).environment(&name).connect().await.unwrap();
+    let writes = async |n: u8| {
+        let record = created(&driver, n).await;
+        for value in ["1", "2"] {
+            let done = driver.commit(set(&record, "a", value)).await;
+            assert!(matches!(done.unwrap(), CommitOutcome::Done(_)));
+        }
+        let made = "SELECT count(*) FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner
+            WHERE r.rolname = $1";
+        let row = sqlx::query(made).bind(&name).fetch_one(&admin().await).await.unwrap();
+        row.get::<i64, _>(0)
+    };
+    assert_eq!(writes(1).await, 1);
+    // What makes functions fails, and nothing else.
+    run(
+        &name,
+        "CREATE FUNCTION {env}_refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF session_user = '{env}' THEN RAISE EXCEPTION 'no'; END IF; END $$;
+         CREATE EVENT TRIGGER {env} ON ddl_command_start WHEN TAG IN ('CREATE FUNCTION')
+             EXECUTE FUNCTION {env}_refuse();
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{env}'",
+    )
+    .await;
+    assert_eq!(writes(2).await, 0);
+    // Nothing fails, so that a connection would be closed, or a call run alone on another.
+    let connections = async || {
+        let pids = "SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY pid";
+        let pids = sqlx::query_scalar::<_, i32>(pids).bind(&name);
+        pids.fetch_all(&admin().await).await.unwrap()
+    };
+    let before = connections().await;
+    for n in 3..6 {
+        assert_eq!(writes(n).await, 0);
+    }
+    assert_eq!(connections().await, before);
+    driver.close().await;
+    run(&name, "DROP EVENT TRIGGER {env}; DROP FUNCTION {env}_refuse()").await;
+    drop_role(&name).await;
+}
+
+/// What its connections had of their own is removed when they have ended, which takes a moment.
+async fn drop_role(name: &str) {
+    for _ in 0..500 {
+        match try_to_run(name, "DROP ROLE {env}").await {
+            Ok(()) => return,
+            Err(error) => assert!(error.to_string().contains("depend on it"), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the role owns something still");
 }
 
 fn created_at_once(driver: &PostgresDriver, n: u8) -> tokio::task::JoinHandle<()> {

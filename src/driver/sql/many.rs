@@ -150,7 +150,6 @@ impl Column {
 }
 
 /// A statement about many rows.
-#[derive(Clone)]
 pub(super) struct Many {
     /// By their numbers of rows, the smallest first.
     texts: Vec<(usize, Statement)>,

@@ -64,6 +64,6 @@ use structures::{Type, Types};
 #[cfg(feature = "sqlite")]
 use together::WriteGroup;
 use together::{
-    Answer, Call, Loading, MOST_AT_ONCE, Together, WholeTransactions, Writing, lane_of_loads,
+    Answer, Call, Form, Loading, Together, WholeTransactions, Writing, lane_of_loads,
     load as load_shared, may_share, write as write_shared, write_at_once,
 };

@@ -2,6 +2,7 @@
 //! time.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::url::Scheme;
 use super::{
     Answer, AtDeadline, Call, Connection, Failure, Lane, Lease, Leases, Loading, Outcome, PoolOf,
-    Read, Report, Run, Statements, Together, Write, Writing, load_shared, write_at_once,
+    Read, Report, Run, SetUp, Statements, Together, Write, Writing, load_shared, write_at_once,
     write_shared,
 };
 use crate::driver::lane::Work;
@@ -76,10 +77,16 @@ pub(super) struct Storage<S: Server> {
     /// How long a call may take, from asking for a connection to the last answer.
     call_timeout: Duration,
     leases: Arc<Leases<S::Database>>,
-    /// The connection of the writes in batches: with `set_up` among the statements its own, else one of the others.
-    writer: Arc<Leases<S::Database>>,
+    writer: Writer<S::Database>,
     loads: Arc<Lane<Loading>>,
     writes: Arc<Lane<Writing>>,
+}
+
+/// The connection of the writes in batches.
+pub(super) struct Writer<D: Database> {
+    leases: Arc<Leases<D>>,
+    /// Whether the latest that was opened has from its start what each transaction would set.
+    is_set_up: Arc<AtomicBool>,
 }
 
 impl<S: Server> Storage<S> {
@@ -91,7 +98,7 @@ impl<S: Server> Storage<S> {
 
     /// Waits for the running calls and closes all connections.
     pub(super) async fn close(&self) {
-        join(self.leases.close(), self.writer.close()).await;
+        join(self.leases.close(), self.writer.leases.close()).await;
     }
 
     pub(super) fn read<R: Read>(self: &Arc<Self>, call: R) -> DriverFuture<R::Answer> {
@@ -259,10 +266,13 @@ impl<S: Server> Storage<S> {
         is_given_up: impl Fn() -> bool + Send + Sync,
         deadline: Instant,
     ) -> Result<Vec<Option<Answer>>, Failure> {
-        let mut lease = lease(&self.writer, deadline).await?;
-        let (is_fresh, db, sql) = (lease.is_fresh(), &mut *lease, &self.statements);
-        // What has gone stale is found out by `BEGIN`: nobody knows what became of a statement without one.
-        if sql.whole.is_some() && is_fresh {
+        let mut lease = lease(&self.writer.leases, deadline).await?;
+        // What has gone stale is found out by `BEGIN`: nobody knows what became of a statement without one. Nor
+        // of one that the server ends after its caller has left.
+        let is_early = deadline - Instant::now() > self.call_timeout / 2;
+        let goes_at_once = is_early && lease.is_fresh();
+        let (db, sql, set_up) = (&mut *lease, &self.statements, self.set_up());
+        if goes_at_once && set_up.is_some() {
             if is_given_up() {
                 lease.done();
                 return Ok(Vec::new());
@@ -276,16 +286,15 @@ impl<S: Server> Storage<S> {
                 Err(Failure::Sqlx(sqlx::Error::Database(error))) if S::was_not_run(&*error) => {
                     return Err(Failure::NotBegun(sqlx::Error::Database(error)));
                 }
-                Err(failure) if Self::is_refused(&failure) => {
-                    if matches!(failure, Failure::Sqlx(sqlx::Error::Database(_))) {
+                Err(failure) => {
+                    if failure.is_taken() {
                         lease.done();
                     }
-                    return Ok(Vec::new());
+                    return if Self::is_refused(&failure) { Ok(Vec::new()) } else { Err(failure) };
                 }
-                Err(failure) => return Err(failure),
             }
         }
-        let begin = sql.set_up.as_ref().map_or(&sql.begin, |set_up| &set_up.begin);
+        let begin = set_up.map_or(&sql.begin, |set_up| &set_up.begin);
         db.script(begin).await.map_err(Failure::NotBegun)?;
         match write_shared(db, sql, calls).await {
             Ok(Some(answers)) if !is_given_up() => {
@@ -300,6 +309,12 @@ impl<S: Server> Storage<S> {
             }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// What the writer has from its start, if it has.
+    fn set_up(&self) -> Option<&SetUp> {
+        let is_set_up = self.writer.is_set_up.load(Ordering::Relaxed);
+        self.statements.set_up.as_ref().filter(|_| is_set_up)
     }
 
     /// Runs writes together, and those alone that cannot be.
@@ -388,7 +403,7 @@ impl<S: Server> Run<Loading> for Storage<S> {
 impl<S: Server> Run<Writing> for Storage<S> {
     async fn run(self: Arc<Self>, batch: Vec<Writing>) {
         let deadline = Instant::now() + self.call_timeout;
-        if self.statements.whole.is_none() {
+        if self.set_up().is_none() {
             return self.write_batch(batch, deadline).await;
         }
         let (created, others): (Vec<_>, Vec<_>) =

@@ -1,7 +1,7 @@
 //! The SQL that all databases share. Arguments stand in the order of their `?`.
 
-use super::many::{Column, MOST_ROWS};
-use super::{Lists, MOST_AT_ONCE, Many, Statement, Structure, Template, WholeTransactions};
+use super::many::Column;
+use super::{Form, Lists, Many, Statement, Structure, Template, WholeTransactions};
 
 /// The columns of a session, in the order in which they are bound.
 pub(super) const COLUMNS: &str = r#"uid, "key", previous_key, rotated, expires, ends, created, last_used,
@@ -46,15 +46,13 @@ pub(super) struct Statements {
     pub(super) insert_many: Many,
     /// Finds sessions by the keys that they had before, where `insert_many` does not look for them itself.
     pub(super) retired: Option<Many>,
-    /// Inserts sessions and items of them, all or none.
-    pub(super) create_at_once: Option<Many>,
     pub(super) empty_many: Many,
     pub(super) delete_items: Many,
     pub(super) set_items: Many,
     /// `set_items` and `exceeding` at once, for the items of one application.
     pub(super) set_and_check: Option<Many>,
     pub(super) exceeding: Many,
-    /// Where a transaction can be one trip to the database; that of a server has to be set up for it.
+    /// Where a transaction can be one trip to the database.
     pub(super) whole: Option<WholeTransactions>,
     pub(super) version: Statement,
     pub(super) environment: EnvironmentStatements,
@@ -62,11 +60,12 @@ pub(super) struct Statements {
 
 /// Where a connection can have from its start what a transaction would set.
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only PostgreSQL's can"))]
+#[derive(Clone)]
 pub(super) struct SetUp {
+    /// Answers 1 if it has.
+    pub(super) is_told: Statement,
     /// Makes what lasts as long as the connection.
     pub(super) prepare: Statement,
-    /// Answers 1 if it has.
-    pub(super) is_done: Statement,
     /// Begins a transaction that sets nothing.
     pub(super) begin: Statement,
 }
@@ -86,13 +85,13 @@ pub(super) struct EnvironmentStatements {
     pub(super) unlock: Option<Statement>,
 }
 
-/// The statements around a transaction, and the one whose form differs most.
+/// The statements around a transaction, and those whose form differs most.
 pub(super) struct OwnWords {
     pub(super) begin: String,
     pub(super) set_up: Option<SetUp>,
-    /// Stores items of one application in sessions that are live, and answers their records, where that is a
-    /// statement with these arguments: the sessions and the columns of the items, the time after which a session
-    /// ends, the application, the sessions once more, and the limits.
+    /// Stores items of one application in sessions that are live, and answers their records, where that is one
+    /// statement. Its arguments: the sessions, the columns of the items, the time after which a session ends, the
+    /// application, and the limits.
     pub(super) store_at_once: Option<String>,
     pub(super) delete_expired: &'static str,
     /// How types are called where rows come as arrays: of a uid, a key, a number and a text.
@@ -145,7 +144,6 @@ impl Statements {
             INSERT INTO {{items}} (uid, application, item_key, value) {{rows}}"
         );
         let item_types = [uid, text, key, text];
-        let takes_arrays = lists == Lists::Arrays;
         let set_items =
             "INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}";
         let exceeding = "SELECT 1 FROM {items} WHERE application = ? AND uid {in} GROUP BY uid
@@ -187,22 +185,19 @@ impl Statements {
             WholeTransactions {
                 store: Many::new(template, &store, &item_types),
                 create: Many::with(template, &create, &[&record_types, &item_types]),
-                most_created: MOST_ROWS,
-                takes_nothing: false,
+                form: Form::Text,
             }
         };
-        let create_at_once = takes_arrays
-            .then(|| Many::with(template, &create_at_once, &[&record_types, &item_types]));
-        let in_one_statement = |create: &Many, store: &String| WholeTransactions {
+        let in_one_statement = |store: &String| WholeTransactions {
             store: many(store),
-            create: create.clone(),
-            most_created: MOST_AT_ONCE,
-            takes_nothing: true,
+            create: Many::with(template, &create_at_once, &[&record_types, &item_types]),
+            form: Form::Statement,
         };
         Self {
-            whole: match (&create_at_once, &own.store_at_once) {
-                (Some(create), Some(store)) => Some(in_one_statement(create, store)),
-                _ => (lists == Lists::Packed).then(in_one_text),
+            whole: match lists {
+                Lists::Arrays => own.store_at_once.as_ref().map(in_one_statement),
+                Lists::Packed => Some(in_one_text()),
+                Lists::Placeholders => None,
             },
             load_by_keys: load(&by_keys),
             load_many: load("s.previous_key {in} OR s.uid {in}"),
@@ -219,7 +214,6 @@ impl Statements {
                 FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
             ),
             insert_many: Many::new(template, &insert, &record_types),
-            create_at_once,
             retired: (!inserts_select).then(|| {
                 select(&[Column::Number], "SELECT 1 FROM {sessions} s WHERE s.previous_key {in}")
             }),

@@ -21,7 +21,7 @@ use super::{
 use crate::driver::DriverError;
 
 /// Keeps sessions in PostgreSQL, which several machines may share. PostgreSQL 15 is what it is tested
-/// with.
+/// with, and 12 the oldest that knows all of the settings it uses.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -58,8 +58,8 @@ use crate::driver::DriverError;
 /// [`create_statements`](PostgresDriverBuilder::create_statements) prints what would be run.
 ///
 /// With `TEMPORARY` on the database, which everybody has unless it was revoked, and the language `plpgsql`, writes
-/// are quicker: the driver makes a function that ends with its connection. The user owns it, and can be dropped
-/// when the driver is closed.
+/// can be quicker: a driver that opens its own connections makes a function in `pg_temp`. The server removes it when
+/// that connection ends; until then its owner cannot be dropped.
 ///
 /// # Time
 ///
@@ -80,9 +80,10 @@ use crate::driver::DriverError;
 /// of PgBouncer says: the driver was not tested with it, nor with another pooler.
 ///
 /// One of the driver's own connections only writes, and has from its start, in `options`, what a transaction would set,
-/// and a function of its own, `pg_temp.web_session_store_…`, so that a write is one trip to the server and not four.
-/// Where the URL or `PGOPTIONS` has `options`, a pooler leaves them out, there are at most two connections, or the user
-/// may not make such a function, writes are transactions that set it, as in a pool of the application's.
+/// and a function of its own, `pg_temp.web_session_store_…`: to create sessions, or to store items of one application in
+/// sessions that are not changed otherwise, is one trip to the server then, if the connection has answered within the
+/// last second. All other writes are transactions, and so are these where the URL or `PGOPTIONS` has `options`, a pooler
+/// leaves them out, there are at most two connections, or the function cannot be made.
 ///
 /// # Durability
 ///
@@ -94,7 +95,8 @@ use crate::driver::DriverError;
 ///
 /// A call runs on a task of its own from its first poll on. If its future is dropped before the
 /// transaction's `COMMIT` was sent, the transaction is rolled back. Sessions may be created, and items stored, by one
-/// statement without a transaction around it: what was sent is done then.
+/// statement without a transaction around it: what was sent is done then, also if the call was told that it took too
+/// long.
 #[derive(Clone)]
 pub struct PostgresDriver(Arc<Storage<Postgres>>);
 
@@ -180,7 +182,7 @@ impl Server for Postgres {
         }
     }
 
-    /// The bound of the calls that read, which have no transaction.
+    /// What calls that read need, which have no transaction.
     fn bound(
         options: PgConnectOptions,
         pool: PgPoolOptions,
@@ -189,7 +191,7 @@ impl Server for Postgres {
         let options = match options.get_options() {
             Some(_) => options,
             None => options
-                .options([("statement_timeout", call_timeout.as_millis().to_string())])
+                .options([("statement_timeout", statements::millis(call_timeout))])
                 .options([statements::PLANS]),
         };
         (options, pool)

@@ -44,11 +44,11 @@ pub(super) fn statements(
     // Without a name that nobody else has, writes are transactions of several statements.
     let store = unique_name().ok();
     let set_up = |store: &String| SetUp {
-        prepare: fill(&store_function(store)),
-        is_done: fill(&format!(
+        is_told: fill(&format!(
             "SELECT 1::bigint FROM pg_settings WHERE (name, setting) IN ({pairs})
-            HAVING count(*) = {number} AND to_regproc('{store}') IS NOT NULL"
+            HAVING count(*) = {number}"
         )),
+        prepare: fill(&store_function(store)),
         begin: fill(BEGIN),
     };
     let own = OwnWords {
@@ -58,8 +58,9 @@ pub(super) fn statements(
         // compiled.
         begin: format!("{BEGIN}; {set_local}"),
         set_up: store.as_ref().map(set_up),
-        store_at_once: store
-            .map(|store| format!("SELECT {COLUMNS} FROM {store}(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")),
+        store_at_once: store.map(|store| {
+            format!("SELECT {COLUMNS} FROM pg_temp.{store}(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        }),
         array_types: ["uuid", "bytea", "bigint", "text"],
         delete_expired: "DELETE FROM {sessions} WHERE uid = ANY(ARRAY(
             SELECT s.uid FROM {sessions} s WHERE s.expires >= ? AND s.expires < ?
@@ -99,45 +100,49 @@ pub(super) fn statements(
 fn unique_name() -> Result<String, getrandom::Error> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
-    Ok(format!("pg_temp.web_session_store_{}", Uuid::from_bytes(random).simple()))
+    Ok(format!("web_session_store_{}", Uuid::from_bytes(random).simple()))
 }
 
 /// Makes the function that stores items in one trip. Each of its statements sees what was committed before it: when the
 /// sessions are locked, what they hold is what is checked. One statement would have seen it before it locked them.
+/// Nothing is stored in a session that is not live, is locked by others or would hold more than it may.
 fn store_function(name: &str) -> String {
     format!(
-        r#"CREATE OR REPLACE FUNCTION {name}(
-            sessions uuid[], uids uuid[], applications text[], item_keys bytea[], texts text[],
-            live_after bigint, of_application text, grown uuid[],
-            most_items bigint, most_bytes bigint, longest bigint)
+        r#"CREATE FUNCTION pg_temp.{name}(
+            p_sessions uuid[], p_uids uuid[], p_applications text[], p_keys bytea[], p_values text[],
+            p_live_after bigint, p_application text, p_items bigint, p_bytes bigint, p_longest bigint)
         RETURNS TABLE (uid uuid, "key" bytea, previous_key bytea, rotated bigint, expires bigint, ends bigint,
             created bigint, last_used bigint, cookie_lifetime bigint, principal text, note text)
-        LANGUAGE plpgsql AS $$
+        LANGUAGE plpgsql AS ${name}$
         #variable_conflict use_column
         DECLARE
-            live uuid[];
-            all_live boolean;
-            exceeding uuid[];
+            p_stored uuid[];
+            p_exceeding uuid[];
+            p_all boolean;
         BEGIN
             -- In these words the index of `expires` does not serve, in which a small table would be walked over.
-            live := ARRAY(SELECT s.uid FROM {{sessions}} s WHERE s.uid = ANY(sessions)
-                AND (s.expires > live_after) IS TRUE
+            p_stored := ARRAY(SELECT s.uid FROM {{sessions}} s WHERE s.uid = ANY(p_sessions)
+                AND (s.expires > p_live_after) IS TRUE
                 AND octet_length(s."key") = 32 AND coalesce(octet_length(s.previous_key), 32) = 32
                 {{skip_locked}});
-            all_live := cardinality(live) = cardinality(sessions);
-            INSERT INTO {{items}} (uid, application, item_key, value)
-                SELECT * FROM unnest(uids, applications, item_keys, texts) n (uid, application, item_key, value)
-                WHERE all_live OR n.uid = ANY(live)
-                {{or_replace}};
-            exceeding := ARRAY(SELECT i.uid FROM {{items}} i WHERE i.application = of_application AND i.uid = ANY(grown)
-                GROUP BY i.uid HAVING count(*) > most_items
-                    OR sum(octet_length(i.item_key) + octet_length(i.value)) > most_bytes
-                    OR max(octet_length(i.value)) > longest);
-            IF cardinality(exceeding) > 0 THEN
-                RAISE EXCEPTION 'a session would hold more than it may';
+            p_exceeding := ARRAY(SELECT h.uid FROM (
+                    SELECT i.uid, octet_length(i.item_key), octet_length(i.value) FROM {{items}} i
+                    WHERE i.application = p_application AND i.uid = ANY(p_stored)
+                        AND (i.uid, i.item_key) NOT IN (SELECT * FROM unnest(p_uids, p_keys))
+                    UNION ALL SELECT n.uid, octet_length(n.item_key), octet_length(n.value)
+                    FROM unnest(p_uids, p_keys, p_values) n (uid, item_key, value)
+                ) h (uid, key_bytes, value_bytes) GROUP BY h.uid HAVING count(*) > p_items
+                    OR sum(h.key_bytes + h.value_bytes) > p_bytes OR max(h.value_bytes) > p_longest);
+            IF cardinality(p_exceeding) > 0 THEN
+                p_stored := ARRAY(SELECT unnest(p_stored) EXCEPT SELECT unnest(p_exceeding));
             END IF;
-            RETURN QUERY SELECT {{record}} FROM {{sessions}} s WHERE s.uid = ANY(live);
-        END $$"#
+            p_all := cardinality(p_stored) = cardinality(p_sessions);
+            INSERT INTO {{items}} (uid, application, item_key, value)
+                SELECT * FROM unnest(p_uids, p_applications, p_keys, p_values) n (uid, application, item_key, value)
+                WHERE p_all OR n.uid = ANY(p_stored)
+                {{or_replace}};
+            RETURN QUERY SELECT {{record}} FROM {{sessions}} s WHERE s.uid = ANY(p_stored);
+        END ${name}$"#
     )
 }
 
@@ -145,7 +150,7 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// What a connection that only writes has from its start; `begin` sets the same for one transaction.
 pub(super) fn settings(call_timeout: Duration) -> [(&'static str, String); 6] {
-    let millis = call_timeout.as_millis().clamp(1, i32::MAX as u128).to_string();
+    let millis = millis(call_timeout);
     [
         ("default_transaction_isolation", "read committed".to_owned()),
         ("statement_timeout", millis.clone()),
@@ -156,7 +161,12 @@ pub(super) fn settings(call_timeout: Duration) -> [(&'static str, String); 6] {
     ]
 }
 
-/// One plan does for all arguments of a statement, which are keys: none is made anew for some of them.
+/// A time as the server counts it.
+pub(super) fn millis(time: Duration) -> String {
+    time.as_millis().clamp(1, i32::MAX as u128).to_string()
+}
+
+/// One plan does for all arguments of a statement: what is looked for is found by an index, whatever it is.
 pub(super) const PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 
 /// A principal may be longer than a B-tree holds, so its index is a hash.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
@@ -13,7 +14,7 @@ use super::super::{
     Connection, EnvironmentName, Failure, IfUnsound, Lane, Leases, Lone, PoolOf, Row, SetUp,
     Statements, lane_of_loads,
 };
-use super::{DEFAULT_CALL_TIMEOUT, Options, Server, Storage};
+use super::{DEFAULT_CALL_TIMEOUT, Options, Server, Storage, Writer};
 use crate::driver::DriverError;
 
 /// Where a driver's connections come from.
@@ -86,19 +87,20 @@ impl<S: Server> Settings<S> {
         let options = all.connect_options();
         try_connect(&*options, &S::place(&options), S::SCHEME.server, limit, S::report).await?;
         if let (Some(for_writes), Some(set_up)) = (for_writes, &statements.set_up) {
-            let (options_for_writes, pool_for_writes) = bounded(1, for_writes);
-            let prepare = set_up.prepare.clone();
-            let pool_for_writes = pool_for_writes.after_connect(move |connection, _| {
-                let prepare = prepare.clone();
+            let (for_writes, one) = bounded(1, for_writes);
+            let is_set_up = Arc::new(AtomicBool::new(false));
+            let (told, set_up) = (is_set_up.clone(), set_up.clone());
+            let one = one.after_connect(move |connection, _| {
+                let (told, set_up) = (told.clone(), set_up.clone());
                 Box::pin(async move {
-                    // Whether it could be done is asked before it is used.
-                    let _ = connection.script(&prepare).await;
+                    told.store(set_up.is_done(connection).await, Ordering::Relaxed);
                     Ok(())
                 })
             });
-            let pool_for_writes = pool_for_writes.connect_lazy_with(options_for_writes);
-            let writer = Leases::new(pool_for_writes, PoolOf::Driver, IfUnsound::Close);
-            if self.is_set_up(&writer, set_up).await? {
+            let one = one.connect_lazy_with(for_writes);
+            let writer =
+                Writer { leases: Leases::new(one, PoolOf::Driver, IfUnsound::Close), is_set_up };
+            if self.opens(&writer).await? {
                 let others = pool(most - 1, (*options).clone());
                 return Ok(self.storage_in(others, PoolOf::Driver, Some(writer), statements));
             }
@@ -106,35 +108,25 @@ impl<S: Server> Settings<S> {
         Ok(self.storage_in(all, PoolOf::Driver, None, statements))
     }
 
-    /// Whether a connection has what each transaction would set: a pooler may not pass it on.
-    async fn is_set_up(
-        &self,
-        writer: &Arc<Leases<S::Database>>,
-        set_up: &SetUp,
-    ) -> Result<bool, DriverError> {
-        let asks = async {
-            let mut lease = writer.lease().await?;
-            let is_done = lease.fetch_optional(&set_up.is_done, &[], |row| row.number(0)).await?;
-            lease.done();
-            Ok(is_done.is_some())
-        };
-        let asked = timeout(self.call_timeout, asks).await;
-        asked
-            .unwrap_or(Err(Failure::Sqlx(sqlx::Error::PoolTimedOut)))
-            .map_err(|failure| failure.redact(&S::place(&writer.connect_options()), S::report))
+    /// Opens the connection that only writes. Whether it is set up.
+    async fn opens(&self, writer: &Writer<S::Database>) -> Result<bool, DriverError> {
+        let leases = &writer.leases;
+        let lease = timeout(self.call_timeout, leases.lease()).await;
+        let lease = lease.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| {
+            Failure::Sqlx(error).redact(&S::place(&leases.connect_options()), S::report)
+        })?;
+        lease.done();
+        Ok(writer.is_set_up.load(Ordering::Relaxed))
     }
 
-    /// `writer` is for a connection that has what each transaction would set.
+    /// Without a writer of their own, writes have a connection of the others.
     pub(super) fn storage_in(
         &self,
         pool: Pool<S::Database>,
         pool_of: PoolOf,
-        writer: Option<Arc<Leases<S::Database>>>,
-        mut statements: Statements,
+        writer: Option<Writer<S::Database>>,
+        statements: Statements,
     ) -> Storage<S> {
-        if writer.is_none() {
-            (statements.set_up, statements.whole) = (None, None);
-        }
         let leases = Leases::new(pool, pool_of, IfUnsound::Close);
         Storage {
             place: S::place(&leases.connect_options()),
@@ -142,9 +134,19 @@ impl<S: Server> Settings<S> {
             call_timeout: self.call_timeout,
             loads: lane_of_loads(leases.most(), Lone::OnTask),
             writes: Arc::new(Lane::new(1, Lone::OnTask)),
-            writer: writer.unwrap_or_else(|| leases.clone()),
+            writer: writer
+                .unwrap_or_else(|| Writer { leases: leases.clone(), is_set_up: Arc::default() }),
             leases,
         }
+    }
+}
+
+impl SetUp {
+    /// Sets a new connection up, as far as it was told what it needs: a pooler may not pass that on, and then
+    /// nothing may be left in its connections.
+    async fn is_done<C: Connection>(&self, db: &mut C) -> bool {
+        let told = db.fetch_optional(&self.is_told, &[], |row: &C::Row| row.number(0)).await;
+        matches!(told, Ok(Some(_))) && db.script(&self.prepare).await.is_ok()
     }
 }
 

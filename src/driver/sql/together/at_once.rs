@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::super::many::{Argument, List, MOST_ROWS, Many};
 use super::super::rows::record;
 use super::super::{Connection, Failure, Statements};
-use super::plan::{Plan, item_lists, what_exceeds};
+use super::plan::{MOST_AT_ONCE, Plan, item_lists, what_exceeds};
 use super::write::{Answer, Call, Found};
 use crate::clock::Timestamp;
 use crate::driver::{Commit, SessionRecord, Target};
@@ -21,10 +21,30 @@ pub(in super::super) struct WholeTransactions {
     pub(in super::super) store: Many,
     /// Creates sessions and stores items in them.
     pub(in super::super) create: Many,
-    /// How many sessions and items are created at once.
-    pub(in super::super) most_created: usize,
-    /// Whether sessions are created without items: an empty list is filled up with nothing.
-    pub(in super::super) takes_nothing: bool,
+    pub(in super::super) form: Form,
+}
+
+/// What a whole transaction is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(all(feature = "sqlite", any(feature = "postgres", feature = "mysql"))),
+    allow(dead_code, reason = "each database has one form")
+)]
+pub(in super::super) enum Form {
+    /// Several statements in one text. An empty list is filled up with nothing, so there has to be something in each.
+    Text,
+    /// One statement, with arrays that may be empty.
+    Statement,
+}
+
+impl Form {
+    /// Whether it creates what is planned.
+    fn creates(self, plan: &Plan<'_>) -> bool {
+        match self {
+            Self::Text => plan.fits(MOST_ROWS) && !plan.items.is_empty(),
+            Self::Statement => plan.fits(MOST_AT_ONCE),
+        }
+    }
 }
 
 /// Runs calls of one group that only store items of one application, or only create sessions with items. `None` for
@@ -60,8 +80,7 @@ async fn create<C: Connection>(
         let Target::New(record) = &commit.target else { return Ok(None) };
         answers.push(plan.create(commit, record, &others));
     }
-    let fits = plan.fits(whole.most_created) && (whole.takes_nothing || !plan.items.is_empty());
-    if plan.created.is_empty() || !fits {
+    if plan.created.is_empty() || !whole.form.creates(&plan) {
         return Ok(None);
     }
     plan.run_at_once(db, &whole.create).await?;
@@ -100,8 +119,10 @@ async fn store<C: Connection>(
         what_exceeds(application, &sessions, limits);
     let live_after = Argument::One(latest.as_millis().into());
     let rows = Argument::Rows(&items);
-    let arguments =
-        [in_sessions, rows, live_after, application, in_sessions, count, bytes, longest];
+    let mut arguments = vec![in_sessions, rows, live_after, application];
+    // Each statement of a text has its own.
+    arguments.extend((whole.form == Form::Text).then_some(in_sessions));
+    arguments.extend([count, bytes, longest]);
     let mut found: HashMap<SessionRef, SessionRecord> = HashMap::new();
     db.fetch_many(&whole.store, &arguments, |row| {
         let record = record(row)?;

@@ -19,9 +19,8 @@ use super::{AtDeadline, Lane, Lone, Run, Unanswered};
 use crate::driver::lane::{Reply, Work};
 use crate::driver::{DriverError, DriverFuture, Found, Load};
 
-pub(super) use at_once::{WholeTransactions, write_at_once};
+pub(super) use at_once::{Form, WholeTransactions, write_at_once};
 pub(super) use load::{Loading, load, may_share};
-pub(super) use plan::MOST_AT_ONCE;
 #[cfg(feature = "sqlite")]
 pub(super) use write::WriteGroup;
 pub(super) use write::{Answer, Call, Writing, write};

@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use super::super::many::{Argument, List, MOST_ROWS, Many};
 use super::super::rows::record_values;
 use super::super::{Connection, Failure, Statements, Value};
-use super::MOST_BYTES;
+use super::{Form, MOST_BYTES, WholeTransactions};
 use crate::driver::{ApplicationChanges, ApplicationName, Limits, SessionRecord};
 use crate::id::{SessionKey, SessionRef};
 
 /// How many sessions and items go into one statement. 64 of each are 11 KiB; with 128, PostgreSQL took 50 ms for what
 /// it does in 3 ms as two statements: sqlx 0.9.0 does not set `TCP_NODELAY`.
-pub(in super::super) const MOST_AT_ONCE: usize = MOST_ROWS / 4;
+pub(super) const MOST_AT_ONCE: usize = MOST_ROWS / 4;
 
 /// What a batch writes.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl<'a> Plan<'a> {
             && self.emptied.is_empty()
             && self.removed.is_empty()
             && self.grown.is_empty();
-        if let Some(create) = &sql.create_at_once
+        if let Some(WholeTransactions { create, form: Form::Statement, .. }) = &sql.whole
             && is_only_created
             && self.fits(MOST_AT_ONCE)
         {
@@ -179,9 +179,7 @@ impl<'a> Plan<'a> {
         }
         Ok(true)
     }
-}
 
-impl<'a> Plan<'a> {
     /// The application, if items of one application are stored in sessions that exist, and nothing else is written.
     pub(super) fn only_stores_of(&self) -> Option<&'a ApplicationName> {
         let mut grown = self.grown.keys();
