@@ -1,8 +1,8 @@
 //! Writes whose whole transaction is one text or one statement, so that there is one trip to the database and not one
 //! for each statement.
 //!
-//! Nobody looks at an answer half-way. What must not be committed is made an error of the database, and then each
-//! call is run by itself.
+//! Nobody looks at an answer half-way. What must not be committed is left out, or made an error of the database, and
+//! then each call is run by itself.
 
 use std::collections::HashMap;
 
