@@ -415,13 +415,16 @@ async fn writes_need_no_function_of_their_own() {
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{env}'",
     )
     .await;
-    assert_eq!(writes(2).await, 0);
-    // Nothing fails, so that a connection would be closed, or a call run alone on another.
     let connections = async || {
         let pids = "SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY pid";
         let pids = sqlx::query_scalar::<_, i32>(pids).bind(&name);
         pids.fetch_all(&admin().await).await.unwrap()
     };
+    while !connections().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(writes(2).await, 0);
+    // Nothing fails, so that a connection would be closed, or a call run alone on another.
     let before = connections().await;
     for n in 3..6 {
         assert_eq!(writes(n).await, 0);
