@@ -55,10 +55,10 @@ use read::ReadEnvironment;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use server::{DEFAULT_CALL_TIMEOUT, Server, Settings, Source, Storage};
 use statement::{Dialect, Statement, Template};
-#[cfg(feature = "postgres")]
-use statements::COLUMNS;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use statements::SetUp;
+#[cfg(feature = "postgres")]
+use statements::{COLUMNS, exceeds};
 use statements::{EnvironmentStatements, OwnWords, Statements};
 use structures::{Type, Types};
 #[cfg(feature = "sqlite")]

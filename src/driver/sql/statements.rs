@@ -146,19 +146,20 @@ impl Statements {
         let item_types = [uid, text, key, text];
         let set_items =
             "INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}";
-        let exceeding = "SELECT 1 FROM {items} WHERE application = ? AND uid {in} GROUP BY uid
-            HAVING count(*) > ? OR sum(octet_length(item_key) + octet_length(value)) > ?
-                OR max(octet_length(value)) > ?";
-        let set_and_check = "WITH written AS (
-                INSERT INTO {items} (uid, application, item_key, value) {rows} {or_replace}
+        let exceeds = exceeds(["?"; 3]);
+        let exceeding = format!(
+            "SELECT 1 FROM {{items}} WHERE application = ? AND uid {{in}} GROUP BY uid HAVING {exceeds}"
+        );
+        let set_and_check = format!(
+            "WITH written AS (
+                INSERT INTO {{items}} (uid, application, item_key, value) {{rows}} {{or_replace}}
                 RETURNING uid, item_key, value),
-            kept AS (SELECT i.uid, i.item_key, i.value FROM {items} i
-                WHERE i.application = ? AND i.uid {in}
+            kept AS (SELECT i.uid, i.item_key, i.value FROM {{items}} i
+                WHERE i.application = ? AND i.uid {{in}}
                     AND (i.uid, i.item_key) NOT IN (SELECT uid, item_key FROM written))
             SELECT 1::bigint FROM (SELECT * FROM written UNION ALL SELECT * FROM kept) items
-            GROUP BY uid HAVING count(*) > ?
-                OR sum(octet_length(item_key) + octet_length(value)) > ?
-                OR max(octet_length(value)) > ?";
+            GROUP BY uid HAVING {exceeds}"
+        );
         let lock_by_uids = "SELECT {record} FROM {sessions} s WHERE s.uid {in}{skip_locked}";
         let in_one_text = || {
             let begin = &own.begin;
@@ -223,15 +224,15 @@ impl Statements {
             ),
             set_items: Many::new(template, set_items, &item_types),
             set_and_check: match lists {
-                Lists::Arrays => Some(Many::new(template, set_and_check, &item_types)),
+                Lists::Arrays => Some(Many::new(template, &set_and_check, &item_types)),
                 // Two statements in one text.
                 Lists::Packed => {
-                    let check = Many::packed(&[Column::Number], exceeding);
+                    let check = Many::packed(&[Column::Number], &exceeding);
                     Some(Many::new(template, &format!("{set_items}; {check}"), &item_types))
                 }
                 Lists::Placeholders => None,
             },
-            exceeding: select(&[Column::Number], exceeding),
+            exceeding: select(&[Column::Number], &exceeding),
             begin: fill(&own.begin),
             set_up: own.set_up,
             commit: fill("COMMIT"),
@@ -310,6 +311,14 @@ impl Statements {
             environment: own.environment,
         }
     }
+}
+
+/// Whether the items of a session are more than these: their number, the bytes of all, the bytes of the longest value.
+pub(super) fn exceeds([items, bytes, longest]: [&str; 3]) -> String {
+    format!(
+        "count(*) > {items} OR sum(octet_length(item_key) + octet_length(value)) > {bytes}
+            OR max(octet_length(value)) > {longest}"
+    )
 }
 
 impl EnvironmentStatements {

@@ -200,7 +200,9 @@ impl Server for Postgres {
     /// As a transaction sets it else: plans do not walk over tables, and nothing is compiled.
     fn for_writes(options: PgConnectOptions, call_timeout: Duration) -> Option<PgConnectOptions> {
         let none_yet = options.get_options().is_none();
-        none_yet.then(|| options.options(statements::settings(call_timeout)))
+        none_yet.then(|| {
+            options.options(statements::settings(call_timeout)).options([statements::ISOLATION])
+        })
     }
 
     fn report(error: &dyn DatabaseError) -> Report {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::driver::sql::{
     COLUMNS, Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, SetUp, Statements,
-    Template, Type, Types,
+    Template, Type, Types, exceeds,
 };
 
 const POSTGRES: Dialect = Dialect {
@@ -30,12 +30,11 @@ pub(super) fn statements(
     let template = Template { dialect: &POSTGRES, environment, schema };
     let fill = |text: &str| template.fill(text);
     let settings = settings(call_timeout);
-    let each = |form: fn(&str, &str) -> String| -> Vec<String> {
-        settings.iter().map(|(name, value)| form(name, value)).collect()
-    };
-    let set_local = each(|name, value| format!("SET LOCAL {name} = '{value}'")).join("; ");
-    let pairs = each(|name, value| format!("('{name}', '{value}')"));
-    let (number, pairs) = (pairs.len(), pairs.join(", "));
+    let set_local = settings.iter().map(|(name, value)| format!("SET LOCAL {name} = '{value}'"));
+    let set_local = set_local.collect::<Vec<_>>().join("; ");
+    let told = settings.iter().map(|(name, value)| (*name, value.as_str())).chain([ISOLATION]);
+    let told: Vec<_> = told.map(|(name, value)| format!("('{name}', '{value}')")).collect();
+    let (number, told) = (told.len(), told.join(", "));
     // A schema's name is compared as a text, so it is quoted as one.
     let in_schema = match schema {
         Some(schema) => format!("n.nspname = '{}'", schema.replace('\'', "''")),
@@ -45,7 +44,7 @@ pub(super) fn statements(
     let store = unique_name().ok();
     let set_up = |store: &String| SetUp {
         is_told: fill(&format!(
-            "SELECT 1::bigint FROM pg_settings WHERE (name, setting) IN ({pairs})
+            "SELECT 1::bigint FROM pg_settings WHERE (name, setting) IN ({told})
             HAVING count(*) = {number}"
         )),
         prepare: fill(&store_function(store)),
@@ -107,6 +106,7 @@ fn unique_name() -> Result<String, getrandom::Error> {
 /// sessions are locked, what they hold is what is checked. One statement would have seen it before it locked them.
 /// Nothing is stored in a session that is not live, is locked by others or would hold more than it may.
 fn store_function(name: &str) -> String {
+    let exceeds = exceeds(["p_items", "p_bytes", "p_longest"]);
     format!(
         r#"CREATE FUNCTION pg_temp.{name}(
             p_sessions uuid[], p_uids uuid[], p_applications text[], p_keys bytea[], p_values text[],
@@ -125,14 +125,12 @@ fn store_function(name: &str) -> String {
                 AND (s.expires > p_live_after) IS TRUE
                 AND octet_length(s."key") = 32 AND coalesce(octet_length(s.previous_key), 32) = 32
                 {{skip_locked}});
-            p_exceeding := ARRAY(SELECT h.uid FROM (
-                    SELECT i.uid, octet_length(i.item_key), octet_length(i.value) FROM {{items}} i
+            p_exceeding := ARRAY(SELECT uid FROM (
+                    SELECT i.uid, i.item_key, i.value FROM {{items}} i
                     WHERE i.application = p_application AND i.uid = ANY(p_stored)
                         AND (i.uid, i.item_key) NOT IN (SELECT * FROM unnest(p_uids, p_keys))
-                    UNION ALL SELECT n.uid, octet_length(n.item_key), octet_length(n.value)
-                    FROM unnest(p_uids, p_keys, p_values) n (uid, item_key, value)
-                ) h (uid, key_bytes, value_bytes) GROUP BY h.uid HAVING count(*) > p_items
-                    OR sum(h.key_bytes + h.value_bytes) > p_bytes OR max(h.value_bytes) > p_longest);
+                    UNION ALL SELECT * FROM unnest(p_uids, p_keys, p_values)
+                ) held (uid, item_key, value) GROUP BY uid HAVING {exceeds});
             IF cardinality(p_exceeding) > 0 THEN
                 p_stored := ARRAY(SELECT unnest(p_stored) EXCEPT SELECT unnest(p_exceeding));
             END IF;
@@ -148,11 +146,13 @@ fn store_function(name: &str) -> String {
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+/// [`BEGIN`] for a statement without it.
+pub(super) const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
+
 /// What a connection that only writes has from its start; `begin` sets the same for one transaction.
-pub(super) fn settings(call_timeout: Duration) -> [(&'static str, String); 6] {
+pub(super) fn settings(call_timeout: Duration) -> [(&'static str, String); 5] {
     let millis = millis(call_timeout);
     [
-        ("default_transaction_isolation", "read committed".to_owned()),
         ("statement_timeout", millis.clone()),
         ("idle_in_transaction_session_timeout", millis),
         ("enable_seqscan", "off".to_owned()),
