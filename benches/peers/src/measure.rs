@@ -78,9 +78,7 @@ fn cells(
         for ((subject, program), figures) in programs.iter_mut().zip(&mut cells) {
             let Some(workload) = subject.role.workload(workload) else { continue };
             // What nothing is compared with is measured once.
-            if round > 0
-                && matches!(subject.role, Role::Limit | Role::LimitWithRouter | Role::Shown)
-            {
+            if round > 0 && matches!(subject.role, Role::Limit | Role::Shown) {
                 continue;
             }
             // New sessions of one run are not to burden the next.

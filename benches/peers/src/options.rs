@@ -78,8 +78,10 @@ pub enum Role {
     Shown,
     /// What the storage can do.
     Limit,
-    /// Likewise, with a router, so that there can be requests that do not ask for the storage.
-    LimitWithRouter,
+    /// What requests can do whose handlers use the storage by hand, without sessions.
+    ByHand,
+    /// Likewise, with what this crate keeps of a session: that it expires, and lies in tables of its own.
+    SessionsByHand,
     /// A router without sessions, which runs this workload and no other.
     Without(Workload),
 }
@@ -113,8 +115,10 @@ const CACHE: Subject =
     subject("axum_session 0.22, its cache on (shown)", AxumSession, "", Role::Shown);
 const NO_CACHE: Subject =
     subject("axum_session 0.22, no cache", AxumSession, "no cache", Role::Peer);
-const BY_HAND: Subject =
-    subject("a map, by hand in the handlers", Raw, "by hand", Role::LimitWithRouter);
+const MAP: Subject = subject("by hand in the handlers, a map", Raw, "by hand", Role::ByHand);
+const BY_HAND: Subject = subject("by hand in the handlers, batched", Raw, "by hand", Role::ByHand);
+const SESSIONS: Subject =
+    subject("sessions by hand in the handlers, batched", Raw, "sessions", Role::SessionsByHand);
 const SINGLE: Subject = subject("the storage, one by one", Raw, "single", Role::Limit);
 const BATCHED: Subject = subject("the storage, batched", Raw, "batched", Role::Limit);
 
@@ -134,17 +138,21 @@ impl Options {
     pub fn storages(&self) -> Vec<Storage> {
         let make = |name: &StorageName| {
             let (url, subjects): (_, &[Subject]) = match name {
-                StorageName::Memory => {
-                    ("memory:", &[BARE, NO_OP, TOWER, OWN, NEWEST, AXUM, BY_HAND])
+                StorageName::Memory => ("memory:", &[BARE, NO_OP, TOWER, OWN, NEWEST, AXUM, MAP]),
+                StorageName::Sqlite => (
+                    "sqlite:",
+                    &[NO_OP, TOWER, OWN, NO_CACHE, BY_HAND, SESSIONS, CACHE, SINGLE, BATCHED],
+                ),
+                StorageName::Postgres => (
+                    &*self.postgres_url,
+                    &[NO_OP, TOWER, OWN, NO_CACHE, BY_HAND, SESSIONS, CACHE, SINGLE, BATCHED],
+                ),
+                StorageName::Mysql => {
+                    (&*self.mysql_url, &[NO_OP, TOWER, OWN, BY_HAND, SESSIONS, SINGLE, BATCHED])
                 }
-                StorageName::Sqlite => {
-                    ("sqlite:", &[NO_OP, TOWER, OWN, NO_CACHE, CACHE, SINGLE, BATCHED])
+                StorageName::Redis => {
+                    (&*self.redis_url, &[NO_OP, TOWER, OWN, BY_HAND, SESSIONS, SINGLE, BATCHED])
                 }
-                StorageName::Postgres => {
-                    (&*self.postgres_url, &[NO_OP, TOWER, OWN, NO_CACHE, CACHE, SINGLE, BATCHED])
-                }
-                StorageName::Mysql => (&*self.mysql_url, &[NO_OP, TOWER, OWN, SINGLE, BATCHED]),
-                StorageName::Redis => (&*self.redis_url, &[NO_OP, TOWER, OWN, SINGLE, BATCHED]),
             };
             Storage { name: *name, url: url.to_owned(), subjects: subjects.to_vec() }
         };

@@ -56,7 +56,8 @@ impl Table {
 
     /// The better figure of the rows with a role.
     fn best(&self, role: Role, workload: Workload) -> Option<f64> {
-        let is = |of: Role| of == role || (role, of) == (Role::Limit, Role::LimitWithRouter);
+        let is_by_hand = |of| matches!(of, Role::ByHand | Role::SessionsByHand);
+        let is = |of: Role| of == role || (role == Role::Limit && is_by_hand(of));
         let rows = self.rows.iter().filter(|row| is(row.subject.role));
         let figures = rows.filter_map(|row| Some(self.figure(row.cells.get(&workload)?)));
         figures.reduce(if self.tasks == 1 { f64::min } else { f64::max })
@@ -110,6 +111,13 @@ pub fn print(table: &Table) {
     table.line("**web-session : better peer**", |workload| {
         Some(format!("**{:.2}**", table.ratio_to(Role::Peer, workload)?))
     });
+    let by_hand = [(Role::ByHand, "by hand"), (Role::SessionsByHand, "sessions by hand")];
+    for (role, name) in by_hand {
+        table.line(&format!("{name} : better peer"), |workload| {
+            let ratio = table.best(role, workload)? / table.best(Role::Peer, workload)?;
+            Some(format!("{ratio:.2}"))
+        });
+    }
     table.line("web-session : what the storage does", |workload| {
         Some(format!("{:.2}", table.ratio_to(Role::Limit, workload)?))
     });

@@ -31,7 +31,7 @@ pub fn subject() -> Subject {
     Subject::new(router)
 }
 
-fn id(headers: &HeaderMap) -> Option<u128> {
+pub fn id(headers: &HeaderMap) -> Option<u128> {
     let cookie = headers.get(COOKIE)?.to_str().ok()?;
     u128::from_str_radix(cookie.strip_prefix("id=")?, 16).ok()
 }
@@ -41,7 +41,7 @@ fn decode(text: &str) -> Option<u64> {
 }
 
 async fn read(State(sessions): State<Sessions>, request: Request) -> Result<String, StatusCode> {
-    let text = || decode(&**sessions.get(&id(request.headers())?)?);
+    let text = || decode(&sessions.get(&id(request.headers())?)?);
     text().map(|count| count.to_string()).ok_or(StatusCode::NOT_FOUND)
 }
 
@@ -58,16 +58,25 @@ async fn write(State(sessions): State<Sessions>, request: Request) -> Result<Str
 async fn new(
     State(sessions): State<Sessions>,
 ) -> Result<([(HeaderName, String); 1], &'static str), StatusCode> {
+    let id = draw()?;
+    sessions.insert(id, "1".into());
+    Ok(([(SET_COOKIE, set_cookie(id))], "1"))
+}
+
+/// An id that nobody can guess.
+pub fn draw() -> Result<u128, StatusCode> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    let id = u128::from_ne_bytes(id);
-    sessions.insert(id, "1".into());
-    Ok(([(SET_COOKIE, format!("id={id:032x}; HttpOnly; SameSite=Lax; Secure; Path=/"))], "1"))
+    Ok(u128::from_ne_bytes(id))
+}
+
+pub fn set_cookie(id: u128) -> String {
+    format!("id={id:032x}; HttpOnly; SameSite=Lax; Secure; Path=/")
 }
 
 /// A layer that reads the id of each request and puts it into the extensions, in an allocation of its own.
 #[derive(Clone)]
-struct HandOver<S>(S);
+pub struct HandOver<S>(pub S);
 
 impl<S> Layer<S> for HandOver<()> {
     type Service = HandOver<S>;

@@ -1,12 +1,33 @@
 //! Redis, one connection for all tasks: `HGETALL` and `HSET`. A batch is a pipeline.
 
-use redis::aio::MultiplexedConnection;
-use redis::{Client, Pipeline, cmd, pipe};
+use std::sync::Arc;
 
-use super::{DATA, Storage, check, table};
+use redis::aio::MultiplexedConnection;
+use redis::{Client, Pipeline, Script, cmd, pipe};
+use uuid::Uuid;
+
+use super::{Batches, Record, Storage, check, data, table};
 use crate::support::Failure;
 
 const PREFIX: &str = concat!(table!(), ":");
+
+/// All that is in the sessions.
+const READ: &str = "local all = {}
+    for at = 1, #KEYS do
+        all[at] = redis.call('HGETALL', KEYS[at])
+    end
+    return all";
+
+/// Writes an item of each session that is live.
+const WRITE: &str = "local done = 0
+    for at = 1, #KEYS do
+        local expires = redis.call('HGET', KEYS[at], 'expires')
+        if expires and tonumber(expires) > tonumber(ARGV[1]) then
+            redis.call('HSET', KEYS[at], 'data', ARGV[at + 1])
+            done = done + 1
+        end
+    end
+    return done";
 
 pub struct Redis(MultiplexedConnection);
 
@@ -43,24 +64,82 @@ impl Storage for Redis {
 
     async fn write(&self, id: String) -> Result<(), Failure> {
         let mut command = cmd("HSET");
-        command.arg(PREFIX.to_owned() + &id).arg("data").arg(DATA);
+        command.arg(PREFIX.to_owned() + &id).arg("data").arg(data(1));
         Ok(command.exec_async(&mut self.0.clone()).await?)
     }
+}
 
-    async fn read_batch(&self, ids: Vec<String>) -> Result<(), Failure> {
+impl Batches for Redis {
+    async fn read_batch(&self, ids: Vec<String>) -> Result<Vec<Record>, Failure> {
         let mut commands: Pipeline = pipe();
         for id in &ids {
             commands.cmd("HGETALL").arg(PREFIX.to_owned() + id);
         }
         let all: Vec<Vec<String>> = commands.query_async(&mut self.0.clone()).await?;
-        check(all.iter().filter(|fields| fields.len() == 2).count(), ids.len())
+        let data = all.into_iter().filter_map(|fields| fields.into_iter().nth(1));
+        let records: Vec<Record> = ids.into_iter().zip(data).collect();
+        check(records.len(), commands.len())?;
+        Ok(records)
     }
 
-    async fn write_batch(&self, ids: Vec<String>) -> Result<(), Failure> {
+    async fn write_batch(&self, records: Vec<Record>) -> Result<(), Failure> {
         let mut commands = pipe();
-        for id in &ids {
-            commands.cmd("HSET").arg(PREFIX.to_owned() + id).arg("data").arg(DATA);
+        for (id, data) in records {
+            commands.cmd("HSET").arg(PREFIX.to_owned() + &id).arg("data").arg(data);
         }
         Ok(commands.exec_async(&mut self.0.clone()).await?)
+    }
+
+    async fn new_batch(&self, records: Vec<Record>) -> Result<(), Failure> {
+        self.write_batch(records).await
+    }
+}
+
+/// Sessions: they expire, have references, and are written only while they are live, and that takes a script.
+pub struct Sessions(pub Arc<Redis>);
+
+impl Batches for Sessions {
+    async fn read_batch(&self, ids: Vec<String>) -> Result<Vec<Record>, Failure> {
+        let script = Script::new(READ);
+        let mut script = script.prepare_invoke();
+        for id in &ids {
+            script.key(PREFIX.to_owned() + id);
+        }
+        let all: Vec<Vec<String>> = script.invoke_async(&mut self.0.0.clone()).await?;
+        let data = all.into_iter().filter_map(|fields| {
+            fields.chunks_exact(2).find(|pair| pair[0] == "data").map(|pair| pair[1].clone())
+        });
+        let records: Vec<Record> = ids.iter().cloned().zip(data).collect();
+        check(records.len(), ids.len())?;
+        Ok(records)
+    }
+
+    async fn write_batch(&self, records: Vec<Record>) -> Result<(), Failure> {
+        let script = Script::new(WRITE);
+        let mut script = script.prepare_invoke();
+        script.arg(0);
+        for (id, data) in &records {
+            script.key(PREFIX.to_owned() + id).arg(data);
+        }
+        let done: usize = script.invoke_async(&mut self.0.0.clone()).await?;
+        check(done, records.len())
+    }
+
+    async fn new_batch(&self, records: Vec<Record>) -> Result<(), Failure> {
+        let mut commands = pipe();
+        for (id, data) in records {
+            let key = PREFIX.to_owned() + &id;
+            let reference = format!("{PREFIX}{}", Uuid::now_v7());
+            commands.cmd("SET").arg(reference).arg(&key).arg("PX").arg(1_800_000);
+            commands
+                .cmd("HSET")
+                .arg(&key)
+                .arg("data")
+                .arg(data)
+                .arg("expires")
+                .arg(4_000_000_000_u64);
+            commands.cmd("PEXPIRE").arg(&key).arg(1_800_000);
+        }
+        Ok(commands.exec_async(&mut self.0.0.clone()).await?)
     }
 }
