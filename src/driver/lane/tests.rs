@@ -177,6 +177,35 @@ async fn who_was_answered_goes_with_those_who_wait() {
     assert_eq!(rig.batches(), [vec![0], vec![11, 12]]);
 }
 
+#[tokio::test]
+async fn a_call_lets_others_go_on_first_unless_many_before_it_have_found_nobody() {
+    let rig = Rig::new(100);
+    let both = || async {
+        let mut first = rig.call(11);
+        poll_once(&mut first).await;
+        // What runs the first call is there already, and this task comes behind it.
+        let second = tokio::spawn(rig.call(12));
+        assert_eq!((first.await, second.await.unwrap()), (Ok(11), Ok(12)));
+    };
+    both().await;
+    assert_eq!(rig.batches(), [vec![11, 12]]);
+    for _ in 0..QUIET {
+        rig.call(13).await.unwrap();
+    }
+    both().await;
+    assert_eq!(rig.batches().split_off(1 + QUIET as usize), [vec![11], vec![12]]);
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut waiting = [rig.call(11), rig.call(12)];
+    poll_all(&mut waiting).await;
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    for call in waiting {
+        call.await.unwrap();
+    }
+    both().await;
+    assert_eq!(rig.batches().pop(), Some(vec![11, 12]));
+}
+
 // D6
 #[tokio::test]
 async fn a_call_that_is_dropped_before_it_began_is_skipped_and_one_that_nobody_polls_is_not() {
