@@ -40,8 +40,8 @@ struct State<W> {
     drainers: usize,
     /// Whether a lone call runs in its caller's future.
     has_lone: bool,
-    /// How many of the latest batches in a row were one call, which found nobody to go with.
-    lone_in_a_row: u32,
+    /// How many batches in a row have been one call, since a call last found another. A lane begins as after one.
+    singles_in_a_row: u32,
 }
 
 /// The number of a call: later ones are higher.
@@ -50,8 +50,8 @@ type Ticket = u64;
 /// How many calls wait at most. One more waits for a place, as long as it may wait at all.
 const ROOM: usize = 4_096;
 
-/// After so many batches of one call in a row the next call does not wait for others to go on first: that takes the
-/// runtime longer than a quick database.
+/// After so many batches of one call in a row a call does not let others go on first: that takes the runtime longer
+/// than a quick database takes to answer.
 const QUIET: u32 = 8;
 
 /// A call that waits.
@@ -138,7 +138,7 @@ impl<W: Work> Lane<W> {
             tickets: 0,
             drainers: 0,
             has_lone: false,
-            lone_in_a_row: 1,
+            singles_in_a_row: 1,
         };
         Self { state: Mutex::new(state), width, lone, room: Semaphore::new(places) }
     }
@@ -190,7 +190,7 @@ impl<W: Work> Lane<W> {
     fn push<R: Run<W>>(self: &Arc<Self>, runtime: &Handle, runner: &Arc<R>, work: W) -> Pushed {
         let mut state = self.state.lock();
         let finds_nobody = state.drainers == 0 && !state.has_lone;
-        if self.lone == Lone::WithCaller && finds_nobody && state.lone_in_a_row > 0 {
+        if self.lone == Lone::WithCaller && finds_nobody && state.singles_in_a_row > 0 {
             state.has_lone = true;
             drop(state);
             self.room.add_permits(1);
@@ -201,6 +201,9 @@ impl<W: Work> Lane<W> {
             };
             return Pushed::Runs(RunsOn { run: Some(Box::pin(run)), runtime: runtime.clone() });
         }
+        if !finds_nobody {
+            state.singles_in_a_row = 0;
+        }
         state.tickets += 1;
         let ticket = state.tickets;
         state.waiting.push_back((ticket, work));
@@ -208,7 +211,7 @@ impl<W: Work> Lane<W> {
             return Pushed::Waits(ticket);
         }
         state.drainers += 1;
-        let begins_at_once = state.lone_in_a_row >= QUIET;
+        let begins_at_once = state.singles_in_a_row >= QUIET;
         // A runtime that is being shut down drops the task at once, and that takes the lock.
         drop(state);
         let drainer = Drainer { lane: self.clone(), begins_at_once, ended: false };
@@ -251,8 +254,11 @@ impl<W: Work> Lane<W> {
             state.waiting.push_front(waits);
         }
         state.drainers -= usize::from(batch.is_empty());
-        state.lone_in_a_row =
-            if batch.len() < 2 { state.lone_in_a_row.saturating_add(1) } else { 0 };
+        match batch.len() {
+            0 => {}
+            1 => state.singles_in_a_row = state.singles_in_a_row.saturating_add(1),
+            _ => state.singles_in_a_row = 0,
+        }
         drop(state);
         self.room.add_permits(batch.len() + given_up.len());
         batch
