@@ -14,6 +14,7 @@
 #[path = "../../../support/mod.rs"]
 mod support;
 
+mod kept;
 mod memory;
 mod mysql;
 mod postgres;
@@ -52,6 +53,13 @@ const EXPIRES: i64 = 4_000_000_000;
 
 /// Statements about many records at once.
 trait Batches: Send + Sync {
+    /// How many records are put into a statement at most.
+    const MOST: usize = 512;
+    /// How many statements that read run at the same time.
+    const READING: usize = 2;
+    /// How many run at the same time that write to what is there, and of those that write what is not.
+    const WRITING: usize = 1;
+
     /// The records, all of which have to be there, in any order.
     fn read_batch(
         &self,
@@ -144,17 +152,18 @@ impl Measured for Variant {
         };
         let by_hand = match (variant, &raw) {
             ("single" | "batched", _) => None,
-            (_, Raw::Memory) => Some(memory::subject()),
+            ("by hand", Raw::Memory) => Some(memory::subject()),
             ("sessions", Raw::Sqlite(raw)) => Some(subject(sqlite::Sessions(raw.clone()).into())),
             ("sessions", Raw::Postgres(raw)) => {
                 Some(subject(postgres::Sessions(raw.clone()).into()))
             }
             ("sessions", Raw::MySql(raw)) => Some(subject(mysql::Sessions(raw.clone()).into())),
             ("sessions", Raw::Redis(raw)) => Some(subject(redis::Sessions(raw.clone()).into())),
-            (_, Raw::Sqlite(raw)) => Some(subject(raw.clone())),
-            (_, Raw::Postgres(raw)) => Some(subject(raw.clone())),
-            (_, Raw::MySql(raw)) => Some(subject(raw.clone())),
-            (_, Raw::Redis(raw)) => Some(subject(raw.clone())),
+            ("by hand", Raw::Sqlite(raw)) => Some(subject(raw.clone())),
+            ("by hand", Raw::Postgres(raw)) => Some(subject(raw.clone())),
+            ("by hand", Raw::MySql(raw)) => Some(subject(raw.clone())),
+            ("by hand", Raw::Redis(raw)) => Some(subject(raw.clone())),
+            _ => return Err(format!("there is no variant `{variant}`").into()),
         };
         let way = match by_hand {
             Some(subject) => Way::Requests(subject),

@@ -1,16 +1,19 @@
-//! MariaDB or MySQL, with the defaults of sqlx's pool.
+//! MariaDB or MySQL: one by one with the defaults of sqlx's pool, in batches with connections of their own.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
-use sqlx::{MySqlPool, QueryBuilder, query};
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection, MySqlPool, QueryBuilder, query};
 use uuid::Uuid;
 
+use super::kept::Kept;
 use super::{Batches, EXPIRES, Record, Storage, check, data, table};
 use crate::support::Failure;
 
 const DROPS: &str = "drop table if exists raw_bench, raw_bench_items, raw_bench_sessions";
 
-/// The tables of this crate.
+/// The tables and indexes of this crate.
 const SESSIONS: [&str; 2] = [
     "create table raw_bench_sessions (uid binary(16) not null primary key,
         `key` binary(32) not null unique, previous_key binary(32) unique, rotated bigint,
@@ -24,12 +27,27 @@ const SESSIONS: [&str; 2] = [
         foreign key (uid) references raw_bench_sessions (uid) on delete cascade)",
 ];
 
-pub struct MySql(MySqlPool);
+/// How many sessions are written to by one statement at most: it compares each with each.
+const WRITTEN_AT_ONCE: usize = 64;
+
+pub struct MySql {
+    pool: MySqlPool,
+    kept: Kept<MySqlConnection>,
+}
 
 impl MySql {
     pub async fn connect(url: &str) -> Result<Self, Failure> {
         let pool = MySqlPool::connect(url).await?;
-        Ok(Self(pool))
+        let options = MySqlConnectOptions::from_str(url)?.disable_statement_logging();
+        // There is a statement for each number of records.
+        let (options, mut kept) = (options.statement_cache_capacity(4_096), Vec::new());
+        for _ in 0..4 {
+            let mut connection = options.connect().await?;
+            let isolation = "set session transaction isolation level read committed";
+            connection.execute(isolation).await?;
+            kept.push(connection);
+        }
+        Ok(Self { pool, kept: Kept::new(kept) })
     }
 
     pub async fn make(&self) -> Result<(), Failure> {
@@ -39,9 +57,9 @@ impl MySql {
             " (id char(32) character set ascii primary key, data text not null,
             expires bigint not null)"
         );
-        query(create).execute(&self.0).await?;
+        query(create).execute(&self.pool).await?;
         for create in SESSIONS {
-            query(create).execute(&self.0).await?;
+            query(create).execute(&self.pool).await?;
         }
         Ok(())
     }
@@ -49,13 +67,13 @@ impl MySql {
 
 impl Storage for MySql {
     async fn clear(&self) -> Result<(), Failure> {
-        query(DROPS).execute(&self.0).await?;
+        query(DROPS).execute(&self.pool).await?;
         Ok(())
     }
 
     async fn read(&self, id: String) -> Result<(), Failure> {
         let select = concat!("select data from ", table!(), " where id = ? and expires > ?");
-        let rows = query(select).bind(id).bind(0_i64).fetch_all(&self.0).await?;
+        let rows = query(select).bind(id).bind(0_i64).fetch_all(&self.pool).await?;
         check(rows.len(), 1)
     }
 
@@ -71,7 +89,8 @@ impl Batches for MySql {
         select.push_bind(0_i64).push(" and id in (");
         push_list(&mut select, ids.iter());
         select.push(")");
-        let records: Vec<Record> = select.build_query_as().fetch_all(&self.0).await?;
+        let records: Vec<Record> =
+            select.build_query_as().fetch_all(&mut *self.kept.one().await).await?;
         check(records.len(), ids.len())?;
         Ok(records)
     }
@@ -83,7 +102,7 @@ impl Batches for MySql {
             row.push_bind(id).push_bind(data).push_bind(EXPIRES);
         });
         upsert.push(" on duplicate key update data = values(data), expires = values(expires)");
-        upsert.build().execute(&self.0).await?;
+        upsert.build().execute(&mut *self.kept.one().await).await?;
         Ok(())
     }
 
@@ -104,35 +123,23 @@ impl Batches for Sessions {
         select.push_bind(0_i64).push(" and s.`key` in (");
         push_list(&mut select, ids.iter().map(|id| id.as_bytes()));
         select.push(")");
-        let records: Vec<Record> = select.build_query_as().fetch_all(&self.0.0).await?;
+        let records: Vec<Record> =
+            select.build_query_as().fetch_all(&mut *self.0.kept.one().await).await?;
         check(records.len(), ids.len())?;
         Ok(records)
     }
 
     async fn write_batch(&self, records: Vec<Record>) -> Result<(), Failure> {
-        let (ids, data): (Vec<_>, Vec<_>) = records.into_iter().unzip();
-        let mut upsert = QueryBuilder::new(
-            "insert into raw_bench_items
-            select s.uid, 'bench', 'count', elt(field(s.`key`, ",
-        );
-        push_list(&mut upsert, ids.iter().map(|id| id.as_bytes()));
-        upsert.push("), ");
-        push_list(&mut upsert, data.iter());
-        upsert.push(") from raw_bench_sessions s where s.`key` in (");
-        push_list(&mut upsert, ids.iter().map(|id| id.as_bytes()));
-        upsert.push(") and s.expires > ").push_bind(0_i64);
-        upsert.push(" on duplicate key update value = values(value)");
-        let done = upsert.build().execute(&self.0.0).await?.rows_affected() as usize;
-        // One that is changed counts twice.
-        if done < ids.len() {
-            return check(done, ids.len());
+        for records in records.chunks(WRITTEN_AT_ONCE) {
+            self.write_some(records).await?;
         }
         Ok(())
     }
 
     async fn new_batch(&self, records: Vec<Record>) -> Result<(), Failure> {
         let new: Vec<_> = records.into_iter().map(|record| (Uuid::now_v7(), record)).collect();
-        let mut both = self.0.0.begin().await?;
+        let mut connection = self.0.kept.one().await;
+        let mut both = connection.begin().await?;
         let mut sessions = QueryBuilder::new("insert into raw_bench_sessions ");
         sessions.push_values(&new, |mut row, (uid, (id, _))| {
             row.push_bind(uid).push_bind(id.as_bytes()).push("null, null");
@@ -148,6 +155,30 @@ impl Batches for Sessions {
         });
         items.build().execute(&mut *both).await?;
         both.commit().await?;
+        Ok(())
+    }
+}
+
+impl Sessions {
+    async fn write_some(&self, records: &[Record]) -> Result<(), Failure> {
+        let (ids, data): (Vec<_>, Vec<_>) = records.iter().cloned().unzip();
+        let mut upsert = QueryBuilder::new(
+            "insert into raw_bench_items
+            select s.uid, 'bench', 'count', elt(field(s.`key`, ",
+        );
+        push_list(&mut upsert, ids.iter().map(|id| id.as_bytes()));
+        upsert.push("), ");
+        push_list(&mut upsert, data.iter());
+        upsert.push(") from raw_bench_sessions s where s.`key` in (");
+        push_list(&mut upsert, ids.iter().map(|id| id.as_bytes()));
+        upsert.push(") and s.expires > ").push_bind(0_i64);
+        upsert.push(" on duplicate key update value = values(value)");
+        let done =
+            upsert.build().execute(&mut *self.0.kept.one().await).await?.rows_affected() as usize;
+        // One that is changed counts twice: not each that is missing is seen.
+        if done < ids.len() {
+            return check(done, ids.len());
+        }
         Ok(())
     }
 }

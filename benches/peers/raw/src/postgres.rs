@@ -1,18 +1,19 @@
-//! PostgreSQL, with the defaults of sqlx's pool.
+//! PostgreSQL: one by one with the defaults of sqlx's pool, in batches with connections of their own.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgPool, query, query_as, raw_sql};
+use sqlx::{ConnectOptions, PgConnection, PgPool, query, query_as, raw_sql};
 use uuid::Uuid;
 
+use super::kept::Kept;
 use super::{Batches, EXPIRES, Record, Storage, check, data, table};
 use crate::support::Failure;
 
 const DROPS: &str = "drop table if exists raw_bench, raw_bench_items, raw_bench_sessions";
 
-/// The tables of this crate.
+/// The tables and indexes of this crate.
 const SESSIONS: &str = "create table raw_bench_sessions (uid uuid not null primary key,
         key bytea not null unique, previous_key bytea unique, rotated bigint, expires bigint not null,
         ends bigint not null, created bigint not null, last_used bigint not null,
@@ -23,14 +24,23 @@ const SESSIONS: &str = "create table raw_bench_sessions (uid uuid not null prima
         references raw_bench_sessions (uid) on delete cascade, application text not null,
         item_key bytea not null, value text not null, primary key (uid, application, item_key))";
 
-pub struct Postgres(PgPool);
+pub struct Postgres {
+    pool: PgPool,
+    kept: Kept<PgConnection>,
+}
 
 impl Postgres {
     pub async fn connect(url: &str) -> Result<Self, Failure> {
-        let options = PgConnectOptions::from_str(url)?;
+        let options = PgConnectOptions::from_str(url)?.disable_statement_logging();
+        let pool = PgPool::connect_with(options.clone()).await?;
         // What is asked for is found by an index, whatever there is of it.
-        let options = options.options([("plan_cache_mode", "force_generic_plan")]);
-        Ok(Self(PgPool::connect_with(options).await?))
+        let settings =
+            [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("jit", "off")];
+        let (options, mut kept) = (options.options(settings), Vec::new());
+        for _ in 0..4 {
+            kept.push(options.connect().await?);
+        }
+        Ok(Self { pool, kept: Kept::new(kept) })
     }
 
     pub async fn make(&self) -> Result<(), Failure> {
@@ -39,21 +49,21 @@ impl Postgres {
             table!(),
             " (id text primary key, data text not null, expires bigint not null)"
         );
-        query(create).execute(&self.0).await?;
-        raw_sql(SESSIONS).execute(&self.0).await?;
+        query(create).execute(&self.pool).await?;
+        raw_sql(SESSIONS).execute(&self.pool).await?;
         Ok(())
     }
 }
 
 impl Storage for Postgres {
     async fn clear(&self) -> Result<(), Failure> {
-        raw_sql(DROPS).execute(&self.0).await?;
+        raw_sql(DROPS).execute(&self.pool).await?;
         Ok(())
     }
 
     async fn read(&self, id: String) -> Result<(), Failure> {
         let select = concat!("select data from ", table!(), " where id = $1 and expires > $2");
-        let rows = query(select).bind(id).bind(0_i64).fetch_all(&self.0).await?;
+        let rows = query(select).bind(id).bind(0_i64).fetch_all(&self.pool).await?;
         check(rows.len(), 1)
     }
 
@@ -64,17 +74,20 @@ impl Storage for Postgres {
             " (id, data, expires) values ($1, $2, $3)
             on conflict (id) do update set data = excluded.data, expires = excluded.expires"
         );
-        query(upsert).bind(id).bind(data(1)).bind(EXPIRES).execute(&self.0).await?;
+        query(upsert).bind(id).bind(data(1)).bind(EXPIRES).execute(&self.pool).await?;
         Ok(())
     }
 }
 
 impl Batches for Postgres {
     async fn read_batch(&self, ids: Vec<String>) -> Result<Vec<Record>, Failure> {
-        let select =
-            concat!("select id, data from ", table!(), " where id = any($1) and expires > $2");
+        let select = concat!(
+            "select id, data from ",
+            table!(),
+            " where id in (select unnest($1)) and expires > $2"
+        );
         let records: Vec<Record> =
-            query_as(select).bind(&ids).bind(0_i64).fetch_all(&self.0).await?;
+            query_as(select).bind(&ids).bind(0_i64).fetch_all(&mut *self.kept.one().await).await?;
         check(records.len(), ids.len())?;
         Ok(records)
     }
@@ -88,7 +101,12 @@ impl Batches for Postgres {
             on conflict (id) do update set data = excluded.data, expires = excluded.expires"
         );
         let (ids, data): (Vec<_>, Vec<_>) = records.into_iter().unzip();
-        query(upsert).bind(ids).bind(data).bind(EXPIRES).execute(&self.0).await?;
+        query(upsert)
+            .bind(ids)
+            .bind(data)
+            .bind(EXPIRES)
+            .execute(&mut *self.kept.one().await)
+            .await?;
         Ok(())
     }
 
@@ -106,8 +124,11 @@ impl Batches for Sessions {
             join raw_bench_items i on i.uid = s.uid and i.application = 'bench'
             where s.key in (select unnest($1)) and s.expires > $2";
         let keys: Vec<_> = ids.iter().map(|id| id.as_bytes()).collect();
-        let records: Vec<Record> =
-            query_as(select).bind(&keys).bind(0_i64).fetch_all(&self.0.0).await?;
+        let records: Vec<Record> = query_as(select)
+            .bind(&keys)
+            .bind(0_i64)
+            .fetch_all(&mut *self.0.kept.one().await)
+            .await?;
         check(records.len(), ids.len())?;
         Ok(records)
     }
@@ -120,7 +141,10 @@ impl Batches for Sessions {
         let keys: Vec<_> = records.iter().map(|(id, _)| id.as_bytes()).collect();
         let values: Vec<_> = records.iter().map(|(_, data)| &**data).collect();
         let upsert = query(upsert).bind(keys).bind(values).bind(0_i64);
-        check(upsert.execute(&self.0.0).await?.rows_affected() as usize, records.len())
+        check(
+            upsert.execute(&mut *self.0.kept.one().await).await?.rows_affected() as usize,
+            records.len(),
+        )
     }
 
     async fn new_batch(&self, records: Vec<Record>) -> Result<(), Failure> {
@@ -132,7 +156,13 @@ impl Batches for Sessions {
         let uids: Vec<_> = records.iter().map(|_| Uuid::now_v7()).collect();
         let keys: Vec<_> = records.iter().map(|(id, _)| id.as_bytes()).collect();
         let values: Vec<_> = records.iter().map(|(_, data)| &**data).collect();
-        query(insert).bind(uids).bind(keys).bind(values).bind(EXPIRES).execute(&self.0.0).await?;
+        query(insert)
+            .bind(uids)
+            .bind(keys)
+            .bind(values)
+            .bind(EXPIRES)
+            .execute(&mut *self.0.kept.one().await)
+            .await?;
         Ok(())
     }
 }

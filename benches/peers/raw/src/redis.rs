@@ -11,13 +11,6 @@ use crate::support::Failure;
 
 const PREFIX: &str = concat!(table!(), ":");
 
-/// All that is in the sessions.
-const READ: &str = "local all = {}
-    for at = 1, #KEYS do
-        all[at] = redis.call('HGETALL', KEYS[at])
-    end
-    return all";
-
 /// Writes an item of each session that is live.
 const WRITE: &str = "local done = 0
     for at = 1, #KEYS do
@@ -70,6 +63,10 @@ impl Storage for Redis {
 }
 
 impl Batches for Redis {
+    const MOST: usize = 32;
+    const READING: usize = 4;
+    const WRITING: usize = 4;
+
     async fn read_batch(&self, ids: Vec<String>) -> Result<Vec<Record>, Failure> {
         let mut commands: Pipeline = pipe();
         for id in &ids {
@@ -95,21 +92,22 @@ impl Batches for Redis {
     }
 }
 
-/// Sessions: they expire, have references, and are written only while they are live, and that takes a script.
+/// Sessions: they expire, have references, and are written only while they are live, which takes a script.
 pub struct Sessions(pub Arc<Redis>);
 
 impl Batches for Sessions {
+    const MOST: usize = 32;
+    const READING: usize = 4;
+    const WRITING: usize = 4;
+
     async fn read_batch(&self, ids: Vec<String>) -> Result<Vec<Record>, Failure> {
-        let script = Script::new(READ);
-        let mut script = script.prepare_invoke();
+        let mut commands = pipe();
         for id in &ids {
-            script.key(PREFIX.to_owned() + id);
+            commands.cmd("HMGET").arg(PREFIX.to_owned() + id).arg("data").arg("expires");
         }
-        let all: Vec<Vec<String>> = script.invoke_async(&mut self.0.0.clone()).await?;
-        let data = all.into_iter().filter_map(|fields| {
-            fields.chunks_exact(2).find(|pair| pair[0] == "data").map(|pair| pair[1].clone())
-        });
-        let records: Vec<Record> = ids.iter().cloned().zip(data).collect();
+        let all: Vec<(String, u64)> = commands.query_async(&mut self.0.0.clone()).await?;
+        let live = ids.iter().cloned().zip(all).filter(|(_, (_, expires))| *expires > 0);
+        let records: Vec<Record> = live.map(|(id, (data, _))| (id, data)).collect();
         check(records.len(), ids.len())?;
         Ok(records)
     }

@@ -20,13 +20,6 @@ use super::{Batches, Record, data};
 use crate::support::Failure;
 use crate::support::subject::{Subject, untouched};
 
-/// How many records are put into a statement at most.
-const MOST: usize = 512;
-
-/// How many statements that read run at the same time. Of those that write to what is there it is one, and of those
-/// that write what is not one as well.
-const READING: usize = 2;
-
 /// What a batch does.
 #[derive(Clone, Copy)]
 enum Does {
@@ -64,9 +57,9 @@ pub fn subject<S: Batches + 'static>(storage: Arc<S>) -> Subject {
     };
     let calls = Calls {
         running: AtomicUsize::new(0),
-        reads: lane(Does::Read, READING),
-        writes: lane(Does::Write, 1),
-        creations: lane(Does::Create, 1),
+        reads: lane(Does::Read, S::READING),
+        writes: lane(Does::Write, S::WRITING),
+        creations: lane(Does::Create, S::WRITING),
         storage,
     };
     let router = Router::new()
@@ -85,12 +78,18 @@ async fn answer<S: Batches>(
     calls: &Mutex<UnboundedReceiver<Call>>,
 ) -> Result<(), Failure> {
     loop {
-        let mut waiting = Vec::with_capacity(MOST);
+        let mut waiting = Vec::with_capacity(S::MOST);
         let mut receiver = calls.lock().await;
+        let Some(first) = receiver.recv().await else {
+            return Ok(());
+        };
+        waiting.push(first);
         // Whoever can ask now goes along.
         yield_now().await;
-        if receiver.recv_many(&mut waiting, MOST).await == 0 {
-            return Ok(());
+        while waiting.len() < S::MOST
+            && let Ok(next) = receiver.try_recv()
+        {
+            waiting.push(next);
         }
         drop(receiver);
         // Each record once, in the order of the keys, as statements beside each other should have them.

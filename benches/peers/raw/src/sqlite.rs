@@ -1,4 +1,5 @@
-//! SQLite with a write-ahead log and `synchronous=NORMAL`: four connections that read, one that writes.
+//! SQLite with a write-ahead log and `synchronous=NORMAL`, and otherwise as this crate sets it: four connections that
+//! read, one that writes.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -6,16 +7,17 @@ use std::sync::Arc;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{query, query_as, raw_sql};
+use sqlx::{ConnectOptions, SqliteConnection, query, query_as, raw_sql};
 use uuid::Uuid;
 
+use super::kept::Kept;
 use super::{Batches, EXPIRES, Record, Storage, check, data, table};
 use crate::support::Failure;
 
 const DROPS: &str = "drop table if exists raw_bench;
     drop table if exists raw_bench_items; drop table if exists raw_bench_sessions";
 
-/// The tables of this crate.
+/// The tables and indexes of this crate.
 const SESSIONS: &str = "create table raw_bench_sessions (uid blob not null primary key,
         key blob not null unique, previous_key blob unique, rotated integer, expires integer not null,
         ends integer not null, created integer not null, last_used integer not null,
@@ -30,6 +32,8 @@ const SESSIONS: &str = "create table raw_bench_sessions (uid blob not null prima
 pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    kept_writer: Kept<SqliteConnection>,
+    kept_readers: Kept<SqliteConnection>,
 }
 
 impl Sqlite {
@@ -37,11 +41,20 @@ impl Sqlite {
         let options = SqliteConnectOptions::from_str(url)?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal);
+            .synchronous(SqliteSynchronous::Normal)
+            .pragma("cache_size", "-32768")
+            .pragma("temp_store", "MEMORY")
+            .pragma("wal_autocheckpoint", "4000")
+            .disable_statement_logging();
         let pool = |connections| SqlitePoolOptions::new().max_connections(connections);
         let writer = pool(1).connect_with(options.clone()).await?;
-        let readers = pool(4).connect_with(options).await?;
-        Ok(Self { writer, readers })
+        let readers = pool(4).connect_with(options.clone()).await?;
+        let kept_writer = Kept::new(vec![options.connect().await?]);
+        let mut kept = Vec::new();
+        for _ in 0..4 {
+            kept.push(options.connect().await?);
+        }
+        Ok(Self { writer, readers, kept_writer, kept_readers: Kept::new(kept) })
     }
 
     pub async fn make(&self) -> Result<(), Failure> {
@@ -89,8 +102,11 @@ impl Batches for Sqlite {
             " where id in (select value from json_each(?)) and expires > ?"
         );
         let list = serde_json::to_string(&ids)?;
-        let (records,): (String,) =
-            query_as(select).bind(list).bind(0_i64).fetch_one(&self.readers).await?;
+        let (records,): (String,) = query_as(select)
+            .bind(list)
+            .bind(0_i64)
+            .fetch_one(&mut *self.kept_readers.one().await)
+            .await?;
         let records: Vec<Record> = serde_json::from_str(&records)?;
         check(records.len(), ids.len())?;
         Ok(records)
@@ -104,7 +120,7 @@ impl Batches for Sqlite {
             on conflict (id) do update set data = excluded.data, expires = excluded.expires"
         );
         let list = serde_json::to_string(&records)?;
-        query(upsert).bind(list).bind(EXPIRES).execute(&self.writer).await?;
+        query(upsert).bind(list).bind(EXPIRES).execute(&mut *self.kept_writer.one().await).await?;
         Ok(())
     }
 
@@ -123,8 +139,11 @@ impl Batches for Sessions {
             join raw_bench_items i on i.uid = s.uid and i.application = 'bench'
             where s.key in (select cast(value as blob) from json_each(?)) and s.expires > ?";
         let list = serde_json::to_string(&ids)?;
-        let (records,): (String,) =
-            query_as(select).bind(list).bind(0_i64).fetch_one(&self.0.readers).await?;
+        let (records,): (String,) = query_as(select)
+            .bind(list)
+            .bind(0_i64)
+            .fetch_one(&mut *self.0.kept_readers.one().await)
+            .await?;
         let records: Vec<Record> = serde_json::from_str(&records)?;
         check(records.len(), ids.len())?;
         Ok(records)
@@ -137,7 +156,11 @@ impl Batches for Sessions {
             where s.expires > ?
             on conflict (uid, application, item_key) do update set value = excluded.value";
         let list = serde_json::to_string(&records)?;
-        let done = query(upsert).bind(list).bind(0_i64).execute(&self.0.writer).await?;
+        let done = query(upsert)
+            .bind(list)
+            .bind(0_i64)
+            .execute(&mut *self.0.kept_writer.one().await)
+            .await?;
         check(done.rows_affected() as usize, records.len())
     }
 
@@ -157,7 +180,7 @@ impl Batches for Sessions {
         for _ in 0..4 {
             insert = insert.bind(EXPIRES);
         }
-        insert.bind(&list).bind(&list).execute(&self.0.writer).await?;
+        insert.bind(&list).bind(&list).execute(&mut *self.0.kept_writer.one().await).await?;
         Ok(())
     }
 }
