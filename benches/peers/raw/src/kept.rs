@@ -11,8 +11,7 @@ impl<C> Kept<C> {
 
     /// One that nobody uses, if there is one.
     pub async fn one(&self) -> MutexGuard<'_, C> {
-        let free = self.0.iter().find_map(|connection| connection.try_lock().ok());
-        match free {
+        match self.0.iter().find_map(|connection| connection.try_lock().ok()) {
             Some(free) => free,
             None => self.0[0].lock().await,
         }
