@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use web_session::driver::{
     ApplicationChanges, Commit, CommitOutcome, Create, CreateOutcome, Destroy, DriverErrorKind,
     EnvironmentState, Found, Inspect, Load, Locator, SessionRecord, Target,
@@ -57,6 +58,31 @@ pub fn set(record: &SessionRecord, key: &str, value: &str) -> Commit {
     changes.items.push((key.into(), Some(value.into())));
     commit.changes.push(changes);
     commit
+}
+
+/// Creates a session with an item.
+pub fn with_an_item(n: u8) -> Commit {
+    let mut commit = set(&record(n), "a", "1");
+    commit.target = Target::New(record(n));
+    commit
+}
+
+/// Creates sessions at the same moment, of which some exist already, and one has a key that another had before.
+pub async fn are_created_together(driver: &dyn Driver) {
+    let mut rotated = record(100);
+    rotated.previous_key = Some(record(99).key);
+    assert_eq!(driver.create(Create::new(rotated)).await.unwrap(), CreateOutcome::Done);
+    for (round, is_taken) in [(0..70, 0..0), (35..90, 35..70), (90..100, 99..100)] {
+        let create = |n| driver.commit(with_an_item(n));
+        let outcomes = join_all(round.clone().map(create)).await;
+        for (n, outcome) in round.zip(outcomes) {
+            let is_done = matches!(outcome.unwrap(), CommitOutcome::Done(_));
+            assert_eq!(is_done, !is_taken.contains(&n), "{n}");
+        }
+    }
+    let found = join_all((0..99).map(|n| async move { load(driver, &record(n)).await })).await;
+    let items = |found: &Vec<Found>| found[0].items.get("a").is_some();
+    assert!(found.iter().all(items));
 }
 
 pub async fn load(driver: &dyn Driver, record: &SessionRecord) -> Vec<Found> {

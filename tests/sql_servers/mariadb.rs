@@ -2,9 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, MySqlPool, Row};
-use web_session::driver::DriverErrorKind::{Configuration, Timeout, Unavailable};
-use web_session::driver::{CommitOutcome, Destroy, EnvironmentState, List, Locator, OnMissing};
+use tokio::time::{sleep, timeout};
+use web_session::driver::DriverErrorKind::{Configuration, Timeout, TooLarge, Unavailable};
+use web_session::driver::{
+    CommitOutcome, Destroy, EnvironmentState, Limits, List, Locator, OnMissing,
+};
 use web_session::{Driver, MySqlDriver, MySqlDriverBuilder};
 
 use crate::Test;
@@ -25,6 +29,8 @@ pub fn tests() -> Vec<Test> {
             a_version_without_a_primary_key_as_it_was_made_before_is_complete,
             a_pool_of_the_applications_is_enough,
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
+            sessions_and_items_are_stored_by_one_statement_if_no_others_have_the_connections,
+            what_is_wrong_with_one_session_is_no_matter_to_those_that_are_stored_with_it,
             a_transaction_that_lost_a_deadlock_is_run_again,
             a_call_that_waits_for_a_lock_ends_in_time,
         ]
@@ -237,6 +243,112 @@ async fn connections_that_the_server_has_closed_are_replaced_and_nobody_notices(
     run(&name, "DROP USER '{env}'@'%'").await;
 }
 
+/// Notes of each item how many blocks of statements its connection has run.
+async fn count_blocks(environment: &str) {
+    run(
+        environment,
+        "CREATE TABLE {env}_log (blocks BIGINT);
+         CREATE TRIGGER {env}_logs AFTER INSERT ON {env}_items FOR EACH ROW INSERT INTO {env}_log
+             SELECT variable_value FROM information_schema.session_status
+             WHERE variable_name = 'COM_COMPOUND_SQL'",
+    )
+    .await;
+}
+
+/// How many blocks of statements a connection had run when it stored an item last. One asks whether there can be any.
+async fn blocks(environment: &str) -> i64 {
+    let latest = format!("SELECT coalesce(max(blocks), 0) FROM {environment}_log");
+    sqlx::query_scalar(AssertSqlSafe(latest)).fetch_one(&admin().await).await.unwrap()
+}
+
+// P2, D6
+async fn sessions_and_items_are_stored_by_one_statement_if_no_others_have_the_connections() {
+    for told in ["nothing", "to be two", "by the application"] {
+        let name = environment();
+        let builder = match told {
+            "to be two" => builder().max_connections(2),
+            "by the application" => MySqlDriver::builder_for(admin().await),
+            _ => builder(),
+        };
+        let driver = builder.environment(&name).connect().await.unwrap();
+        let environment = Environment::new(driver, name).await;
+        let (driver, name) = (&environment.driver, &environment.name);
+        are_created_together(driver).await;
+        count_blocks(name).await;
+        driver.commit(with_an_item(101)).await.unwrap();
+        let [mut created, mut stored] = [0; 2];
+        for n in 102..120 {
+            // If the machine is not too slow, the connection has answered just now.
+            let before = blocks(name).await;
+            driver.commit(with_an_item(n)).await.unwrap();
+            let between = blocks(name).await;
+            driver.commit(set(&record(n), "b", "1")).await.unwrap();
+            created = created.max(between - before);
+            stored = stored.max(blocks(name).await - between);
+        }
+        assert_eq!([created, stored], [i64::from(told == "nothing"); 2], "{told}");
+        run(name, "DROP TABLE {env}_log").await;
+    }
+}
+
+// P2, S6
+async fn what_is_wrong_with_one_session_is_no_matter_to_those_that_are_stored_with_it() {
+    let environment = fresh().await;
+    let (driver, name, admin) = (&environment.driver, &environment.name, admin().await);
+    let store = |n: u8, key: &str| {
+        let mut commit = set(&record(n), key, "1");
+        commit.limits = Limits::default().with_items(2);
+        driver.commit(commit)
+    };
+    join_all((0..40).map(|n| created(driver, n))).await;
+    count_blocks(name).await;
+    let wrong = [
+        "UPDATE {env}_sessions SET expires = 0 WHERE uid = ?",
+        "DELETE FROM {env}_sessions WHERE uid = ?",
+        "INSERT INTO {env}_items VALUES (?, 'shop', 'c', '1')",
+        "SELECT 1 FROM {env}_sessions WHERE uid = ? FOR UPDATE",
+    ];
+    for (from, wrong) in (0..).step_by(10).zip(wrong) {
+        for n in from..from + 10 {
+            store(n, "a").await.unwrap();
+        }
+        let mut other = admin.begin().await.unwrap();
+        let of_one = uuid::Uuid::from_bytes([from; 16]);
+        let wrong_with_one = sqlx::query(AssertSqlSafe(wrong.replace("{env}", name))).bind(of_one);
+        wrong_with_one.execute(&mut *other).await.unwrap();
+        let is_locked = wrong.starts_with("SELECT");
+        let locks =
+            if is_locked { Some(other) } else { other.commit().await.map(|()| None).unwrap() };
+        let stored = tokio::spawn(join_all((from..from + 10).map(|n| store(n, "b"))));
+        let is_stored = async |n: u8| {
+            let found = load(driver, &record(n)).await;
+            found.first().is_some_and(|found| found.items.get("b").is_some())
+        };
+        let others = async {
+            for n in from + 1..from + 10 {
+                while !is_stored(n).await {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            }
+        };
+        timeout(Duration::from_secs(4), others).await.unwrap();
+        assert!(!is_stored(from).await, "{wrong}");
+        if let Some(locks) = locks {
+            locks.commit().await.unwrap();
+        }
+        for (n, outcome) in (from..).zip(stored.await.unwrap()) {
+            let is_done = matches!(outcome, Ok(CommitOutcome::Done(_)));
+            assert_eq!(is_done, n > from || is_locked, "{wrong}: {outcome:?}");
+            if wrong.starts_with("INSERT") && n == from {
+                assert_eq!(outcome.unwrap_err().kind(), TooLarge);
+            }
+        }
+        assert_eq!(is_stored(from).await, is_locked, "{wrong}");
+    }
+    assert!(blocks(name).await > 10);
+    run(name, "DROP TABLE {env}_log").await;
+}
+
 // P2
 async fn a_transaction_that_lost_a_deadlock_is_run_again() {
     let environment = fresh().await;
@@ -260,7 +372,7 @@ async fn a_transaction_that_lost_a_deadlock_is_run_again() {
         "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'";
     while sqlx::query(waiting).fetch_one(&admin).await.unwrap().get::<i64, _>(0) == 0 {
         // What the table says is renewed only when nobody has asked for a tenth of a second.
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        sleep(Duration::from_millis(150)).await;
     }
     lock([1; 16]).execute(&mut *other).await.unwrap();
     other.rollback().await.unwrap();

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use web_session::driver::DriverErrorKind::{Configuration, Timeout, TooLarge, Unavailable};
 use web_session::driver::{
-    Commit, CommitOutcome, Create, CreateOutcome, Destroy, EnvironmentState, Found, Limits, List,
-    Locator, OnMissing, Target,
+    Commit, CommitOutcome, Create, Destroy, EnvironmentState, Limits, List, Locator, OnMissing,
+    Target,
 };
 use web_session::{Driver, PostgresDriver, PostgresDriverBuilder};
 
@@ -288,24 +288,7 @@ async fn sessions_are_created_together_whatever_the_connections_are_told() {
         let driver = builder.environment(&name).connect().await.unwrap();
         let environment = Environment::new(driver, name).await;
         let driver = &environment.driver;
-        let create = |n| {
-            let mut commit = set(&record(n), "a", "1");
-            commit.target = Target::New(record(n));
-            driver.commit(commit)
-        };
-        let mut rotated = record(100);
-        rotated.previous_key = Some(record(99).key);
-        assert_eq!(driver.create(Create::new(rotated)).await.unwrap(), CreateOutcome::Done);
-        for (round, is_taken) in [(0..70, 0..0), (35..100, 35..70)] {
-            let outcomes = join_all(round.clone().map(create)).await;
-            for (n, outcome) in round.zip(outcomes) {
-                let is_done = matches!(outcome.unwrap(), CommitOutcome::Done(_));
-                assert_eq!(is_done, !is_taken.contains(&n) && n != 99, "{n}");
-            }
-        }
-        let found = join_all((0..99).map(|n| async move { load(driver, &record(n)).await })).await;
-        let items = |found: &Vec<Found>| found[0].items.get("a").is_some();
-        assert!(found.iter().all(items));
+        are_created_together(driver).await;
         let latest = "SELECT count(*) FROM pg_stat_activity
             WHERE application_name = $1 AND (query LIKE 'WITH made%' OR query LIKE '%web_session_store_%')";
         let admin = admin().await;
@@ -316,7 +299,7 @@ async fn sessions_are_created_together_whatever_the_connections_are_told() {
         let mut needed_none: [i64; 2] = [0; 2];
         for n in 101..120 {
             // If the machine is not too slow, the connection has answered just now.
-            create(n).await.unwrap();
+            driver.commit(with_an_item(n)).await.unwrap();
             needed_none[0] = needed_none[0].max(needed_no_transaction().await);
             driver.commit(set(&record(n), "b", "1")).await.unwrap();
             needed_none[1] = needed_none[1].max(needed_no_transaction().await);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use sqlx::error::{DatabaseError, ErrorKind};
 
+use super::statements::UNDONE;
 use crate::driver::{DriverError, DriverErrorKind};
 
 /// What went wrong inside a call, before it is known where.
@@ -34,6 +35,12 @@ impl Failure {
     pub(super) fn is_taken(&self) -> bool {
         matches!(self, Self::Sqlx(sqlx::Error::Database(error))
             if matches!(error.kind(), ErrorKind::UniqueViolation | ErrorKind::NotNullViolation))
+    }
+
+    /// Whether a block of statements has undone itself.
+    pub(super) fn is_undone(&self) -> bool {
+        matches!(self, Self::Sqlx(sqlx::Error::Database(error))
+            if error.code().is_some_and(|code| code == UNDONE))
     }
 
     /// Whether it is what calls asked for together, so that each may be tried alone: that does not help

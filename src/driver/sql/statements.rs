@@ -58,11 +58,15 @@ pub(super) struct Statements {
     pub(super) environment: EnvironmentStatements,
 }
 
-/// Where a connection can have from its start what a transaction would set.
-#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only PostgreSQL's can"))]
+/// What the connection that only writes has from its start, so that no transaction has to set it, and a whole one can
+/// be one trip.
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "mysql")),
+    allow(dead_code, reason = "a file has no such settings")
+)]
 #[derive(Clone)]
 pub(super) struct SetUp {
-    /// Answers 1 if it has.
+    /// Answers 1 if the server can have it, and was told so.
     pub(super) is_told: Statement,
     /// Makes what lasts as long as the connection.
     pub(super) prepare: Statement,
@@ -189,6 +193,39 @@ impl Statements {
                 form: Form::Text,
             }
         };
+        let retired = "SELECT 1 FROM {sessions} s WHERE s.previous_key {in}";
+        let in_one_block = || {
+            let begin = &own.begin;
+            let block = |statements: String| {
+                format!(
+                    "BEGIN NOT ATOMIC
+                    DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
+                    {begin}; {statements}; COMMIT; END"
+                )
+            };
+            let end_if =
+                |wrong: &str| format!("IF {wrong} THEN SIGNAL SQLSTATE '{UNDONE}'; END IF");
+            let [some_are_not_live, some_exceed, some_are_taken, some_were_retired] = [
+                end_if("FOUND_ROWS() <> ?"),
+                end_if(&format!("EXISTS ({exceeding})")),
+                end_if("ROW_COUNT() <> ?"),
+                end_if(&format!("EXISTS ({retired})")),
+            ];
+            let store = block(format!(
+                "SELECT {{record}} FROM {{sessions}} s WHERE s.uid {{in}} AND s.expires > ?{{skip_locked}};
+                {some_are_not_live}; {set_items}; {some_exceed}"
+            ));
+            // A list that is filled up has one row several times, which is inserted once.
+            let create = block(format!(
+                "INSERT IGNORE INTO {{sessions}} ({COLUMNS}) {{rows}};
+                {some_are_taken}; {some_were_retired}; {set_items}"
+            ));
+            WholeTransactions {
+                store: Many::new(template, &store, &item_types),
+                create: Many::with(template, &create, &[&record_types, &item_types]),
+                form: Form::Block,
+            }
+        };
         let in_one_statement = |store: &String| WholeTransactions {
             store: many(store),
             create: Many::with(template, &create_at_once, &[&record_types, &item_types]),
@@ -198,7 +235,7 @@ impl Statements {
             whole: match lists {
                 Lists::Arrays => own.store_at_once.as_ref().map(in_one_statement),
                 Lists::Packed => Some(in_one_text()),
-                Lists::Placeholders => None,
+                Lists::Placeholders => Some(in_one_block()),
             },
             load_by_keys: load(&by_keys),
             load_many: load("s.previous_key {in} OR s.uid {in}"),
@@ -215,9 +252,7 @@ impl Statements {
                 FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
             ),
             insert_many: Many::new(template, &insert, &record_types),
-            retired: (!inserts_select).then(|| {
-                select(&[Column::Number], "SELECT 1 FROM {sessions} s WHERE s.previous_key {in}")
-            }),
+            retired: (!inserts_select).then(|| select(&[Column::Number], retired)),
             empty_many: many("DELETE FROM {items} WHERE application = ? AND uid {in}"),
             delete_items: many(
                 "DELETE FROM {items} WHERE application = ? AND item_key = ? AND uid {in}",
@@ -312,6 +347,9 @@ impl Statements {
         }
     }
 }
+
+/// The SQLSTATE with which a block says that it has undone itself: that of conditions which users define.
+pub(super) const UNDONE: &str = "45000";
 
 /// Whether the items of a session are more than these: their number, the bytes of all, the bytes of the longest value.
 pub(super) fn exceeds([items, bytes, longest]: [&str; 3]) -> String {

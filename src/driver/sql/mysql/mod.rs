@@ -22,8 +22,8 @@ use crate::driver::DriverError;
 
 /// Keeps sessions in MariaDB or MySQL, which several machines may share.
 ///
-/// MariaDB 10.11 is what it is tested with. Only what MySQL 8 understands as well is used, and that was
-/// not tested.
+/// MariaDB 10.11 is what it is tested with. What MySQL 8 does not understand is used only where the server has
+/// understood it, and MySQL was not tested.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -78,6 +78,12 @@ use crate::driver::DriverError;
 /// transaction. Statements are prepared, which a pooler in transaction mode has to support. The driver was
 /// not tested with one.
 ///
+/// One of the driver's own connections only writes. Where the server can prepare a block of statements (`BEGIN NOT
+/// ATOMIC`: MariaDB from 10.6.2 on, not MySQL), to create sessions with items, or to store items of one application in
+/// sessions that are not changed otherwise, is one trip to the server there, if the connection has answered within the
+/// last second. All other writes are transactions of several trips, and so are these in a pool of the application's, or
+/// with at most two connections.
+///
 /// # Durability
 ///
 /// What was answered as done is as durable as the server's `innodb_flush_log_at_trx_commit` makes it: by
@@ -87,7 +93,8 @@ use crate::driver::DriverError;
 /// # Cancel safety
 ///
 /// A call runs on a task of its own from its first poll on. If its future is dropped before the
-/// transaction's `COMMIT` was sent, the transaction is rolled back.
+/// transaction's `COMMIT` was sent, the transaction is rolled back. A transaction that is one block is sent as a whole:
+/// it is done then, also if the call was told that it took too long.
 #[derive(Clone)]
 pub struct MySqlDriver(Arc<Storage<MySql>>);
 
@@ -175,9 +182,7 @@ impl Server for MySql {
         pool: MySqlPoolOptions,
         call_timeout: Duration,
     ) -> (MySqlConnectOptions, MySqlPoolOptions) {
-        let wait = seconds(call_timeout);
-        let settings =
-            format!("SET SESSION innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}");
+        let settings = statements::lock_waits(call_timeout);
         let pool = pool.after_connect(move |connection, _| {
             let settings = AssertSqlSafe(settings.clone());
             Box::pin(async move { connection.execute(settings).await.map(drop) })
@@ -185,8 +190,8 @@ impl Server for MySql {
         (options.statement_cache_capacity(KEPT_PREPARED), pool)
     }
 
-    fn for_writes(_: MySqlConnectOptions, _: Duration) -> Option<MySqlConnectOptions> {
-        None
+    fn for_writes(options: MySqlConnectOptions, _: Duration) -> Option<MySqlConnectOptions> {
+        Some(options)
     }
 
     fn report(error: &dyn DatabaseError) -> Report {

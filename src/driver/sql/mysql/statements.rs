@@ -1,11 +1,11 @@
-//! What MySQL and MariaDB say in their own words: what both of them understand.
+//! What MySQL and MariaDB say in their own words: what both of them understand, but for blocks of statements.
 
 use std::time::Duration;
 
 use super::seconds;
 use crate::driver::sql::{
-    Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, Statements, Template, Type,
-    Types,
+    Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, SetUp, Statements, Template,
+    Type, Types,
 };
 
 const MYSQL: Dialect = Dialect {
@@ -27,8 +27,13 @@ pub(super) fn statements(environment: &EnvironmentName, call_timeout: Duration) 
     let template = Template { dialect: &MYSQL, environment, schema: None };
     let fill = |text: &str| template.fill(text);
     let own = OwnWords {
-        begin: "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION".to_owned(),
-        set_up: None,
+        begin: BEGIN.to_owned(),
+        // Fails where a block cannot be prepared: in MySQL, and in MariaDB before 10.6.2.
+        set_up: Some(SetUp {
+            is_told: fill("BEGIN NOT ATOMIC SELECT CAST(1 AS SIGNED); END"),
+            prepare: fill(&lock_waits(call_timeout)),
+            begin: fill(BEGIN),
+        }),
         store_at_once: None,
         array_types: [""; 4],
         delete_expired: "DELETE FROM {sessions} WHERE expires >= ? AND expires < ?
@@ -67,6 +72,14 @@ pub(super) fn statements(environment: &EnvironmentName, call_timeout: Duration) 
         },
     };
     Statements::new(&template, own)
+}
+
+const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
+
+/// How long a statement of a connection waits for a lock.
+pub(super) fn lock_waits(call_timeout: Duration) -> String {
+    let wait = seconds(call_timeout);
+    format!("SET SESSION innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}")
 }
 
 /// Collations that compare byte by byte still ignore spaces at the end, so what must not lies in bytes.

@@ -35,6 +35,9 @@ pub(in super::super) enum Form {
     Text,
     /// One statement, with arrays that may be empty.
     Statement,
+    /// Several statements in one block, which undoes itself if there is anything that it was not made for. Lists are
+    /// filled up here as well.
+    Block,
 }
 
 impl Form {
@@ -43,12 +46,14 @@ impl Form {
         match self {
             Self::Text => plan.fits(MOST_ROWS) && !plan.items.is_empty(),
             Self::Statement => plan.fits(MOST_AT_ONCE),
+            Self::Block => plan.fits(MOST_AT_ONCE) && !plan.items.is_empty(),
         }
     }
 }
 
 /// Runs calls of one group that only store items of one application, or only create sessions with items. `None` for
-/// a call that has to be run alone; no answer at all if they are other calls, and then nothing was begun.
+/// a call that has to be run alone; no answer at all if they are other calls, or a block has undone itself, and then
+/// no transaction is open.
 pub(in super::super) async fn write_at_once<C: Connection>(
     db: &mut C,
     sql: &Statements,
@@ -83,7 +88,9 @@ async fn create<C: Connection>(
     if plan.created.is_empty() || !whole.form.creates(&plan) {
         return Ok(None);
     }
-    plan.run_at_once(db, &whole.create).await?;
+    if unless_undone(plan.run_at_once(db, whole).await)?.is_none() {
+        return Ok(None);
+    }
     Ok(Some(answers.into_iter().map(|record| record.map(Answer::done)).collect()))
 }
 
@@ -118,18 +125,34 @@ async fn store<C: Connection>(
     let [application, in_sessions, count, bytes, longest] =
         what_exceeds(application, &sessions, limits);
     let live_after = Argument::One(latest.as_millis().into());
+    let number = Argument::One(commits.len().into());
     let rows = Argument::Rows(&items);
-    let mut arguments = vec![in_sessions, rows, live_after, application];
-    // Each statement of a text has its own.
-    arguments.extend((whole.form == Form::Text).then_some(in_sessions));
-    arguments.extend([count, bytes, longest]);
+    let arguments = match whole.form {
+        Form::Text => {
+            vec![in_sessions, rows, live_after, application, in_sessions, count, bytes, longest]
+        }
+        Form::Statement => vec![in_sessions, rows, live_after, application, count, bytes, longest],
+        Form::Block => vec![
+            in_sessions,
+            live_after,
+            number,
+            rows,
+            application,
+            in_sessions,
+            count,
+            bytes,
+            longest,
+        ],
+    };
     let mut found: HashMap<SessionRef, SessionRecord> = HashMap::new();
-    db.fetch_many(&whole.store, &arguments, |row| {
+    let stores = db.fetch_many(&whole.store, &arguments, |row| {
         let record = record(row)?;
         found.insert(record.session, record);
         Ok(())
-    })
-    .await?;
+    });
+    if unless_undone(stores.await)?.is_none() {
+        return Ok(None);
+    }
     let stored = |commit: &&Commit| match &commit.target {
         Target::Seen { session, .. } => {
             found.get(session).filter(|record| record.is_live(latest)).cloned().map(Answer::done)
@@ -137,4 +160,11 @@ async fn store<C: Connection>(
         _ => None,
     };
     Ok(Some(commits.iter().map(stored).collect()))
+}
+
+fn unless_undone<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Err(failure) if failure.is_undone() => Ok(None),
+        answer => answer.map(Some),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::many::{Argument, List, MOST_ROWS, Many};
+use super::super::many::{Argument, List, MOST_ROWS};
 use super::super::rows::record_values;
 use super::super::{Connection, Failure, Statements, Value};
 use super::{Form, MOST_BYTES, WholeTransactions};
@@ -82,11 +82,11 @@ impl<'a> Plan<'a> {
             && self.emptied.is_empty()
             && self.removed.is_empty()
             && self.grown.is_empty();
-        if let Some(WholeTransactions { create, form: Form::Statement, .. }) = &sql.whole
+        if let Some(whole @ WholeTransactions { form: Form::Statement, .. }) = &sql.whole
             && is_only_created
             && self.fits(MOST_AT_ONCE)
         {
-            return match self.run_at_once(db, create).await {
+            return match self.run_at_once(db, whole).await {
                 Ok(()) => Ok(true),
                 Err(failure) if failure.is_taken() => Ok(false),
                 Err(failure) => Err(failure),
@@ -152,11 +152,17 @@ impl<'a> Plan<'a> {
     pub(super) async fn run_at_once<C: Connection>(
         &self,
         db: &mut C,
-        create: &Many,
+        whole: &WholeTransactions,
     ) -> Result<(), Failure> {
         let (records, items) = (record_lists(&self.created), item_lists(&self.items));
-        let arguments = [Argument::Rows(&records), Argument::Rows(&items)];
-        db.execute_many(create, &arguments).await.map(drop)
+        let (records, items) = (Argument::Rows(&records), Argument::Rows(&items));
+        let number = Argument::One(self.created.len().into());
+        let keys = List::keys(self.created.iter().map(|record| &record.key));
+        let arguments = match whole.form {
+            Form::Text | Form::Statement => vec![records, items],
+            Form::Block => vec![records, number, Argument::In(&keys), items],
+        };
+        db.execute_many(&whole.create, &arguments).await.map(drop)
     }
 
     /// Whether a statement that takes so many rows takes the sessions that are created, and another the items.
