@@ -11,6 +11,9 @@ pub trait Storage {
 
     type Driver: Driver + Clone;
 
+    /// One that is used by hand, set as those of the driver are.
+    type Connection;
+
     /// Makes the environment.
     fn create(&self) -> impl Future<Output = ()>;
 
@@ -21,6 +24,11 @@ pub trait Storage {
     fn bytes(&self) -> impl Future<Output = u64>;
 
     fn open(&self) -> impl Future<Output = Self::Driver>;
+
+    fn connect(&self) -> impl Future<Output = Self::Connection>;
+
+    /// Reads sessions with these keys by one statement, and answers how many have their item.
+    fn read(connection: &mut Self::Connection, keys: Vec<Vec<u8>>) -> impl Future<Output = i64>;
 
     fn close(&self, driver: Self::Driver) -> impl Future<Output = ()>;
 

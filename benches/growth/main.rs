@@ -37,19 +37,23 @@ mod web_session_subject;
 #[allow(dead_code, reason = "the other bench uses the rest")]
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Parser, ValueEnum};
 use load::{Batch, Storage};
 use postgres::Postgres;
 use sqlite::Sqlite;
-use support::protocol::Workload;
+use support::load::Latencies;
+use support::protocol::{Figures, Workload};
 use traffic::{Site, print, print_head};
 use web_session::OnWarning;
 
 /// The sessions that requests meet again and again.
 const HOT: u64 = 200;
+
+/// How many sessions are read by one statement by hand.
+const READ_AT_ONCE: usize = 64;
 
 /// When short-lived sessions end, and a moment after that, at which all others live.
 const SOON: Duration = Duration::from_secs(3_600);
@@ -135,10 +139,14 @@ async fn amid<S: Storage>(storage: &S, sessions: u64, options: &Options) -> BTre
     let site = Site::new(driver.clone()).await;
     let mut rates = BTreeMap::new();
     print_head();
-    for workload in [Workload::Read, Workload::Write] {
+    for kind in ["read", "read by hand", "write"] {
         for (name, step) in [("all", 1), ("200 hot", sessions / HOT)] {
-            let measured = site.rush(workload, sessions, step, options.seconds).await;
-            let kind = format!("{}, {name}", workload.name());
+            let measured = match kind {
+                "read" => site.rush(Workload::Read, sessions, step, options.seconds).await,
+                "write" => site.rush(Workload::Write, sessions, step, options.seconds).await,
+                _ => by_hand(storage, sessions, step, options.seconds).await,
+            };
+            let kind = format!("{kind}, {name}");
             print(&kind, &measured);
             rates.insert(kind, measured.requests_per_second);
         }
@@ -163,6 +171,25 @@ async fn amid<S: Storage>(storage: &S, sessions: u64, options: &Options) -> BTre
     storage.close(driver).await;
     storage.clear().await;
     rates
+}
+
+/// Reads by statements on one connection, each as many sessions as a batch may have, and without a driver. The times are
+/// those of the statements.
+async fn by_hand<S: Storage>(storage: &S, sessions: u64, step: u64, seconds: f64) -> Figures {
+    let (mut connection, mut took) = (storage.connect().await, Duration::ZERO);
+    let mut latencies = Latencies::new().unwrap();
+    let key = |_| load::key(fastrand::u64(..sessions / step) * step).as_bytes().to_vec();
+    while took.as_secs_f64() < seconds {
+        let keys: Vec<_> = (0..READ_AT_ONCE).map(key).collect();
+        let distinct = keys.iter().collect::<HashSet<_>>().len() as u64;
+        let begin = Instant::now();
+        let items = S::read(&mut connection, keys).await;
+        let elapsed = begin.elapsed();
+        assert_eq!(items.cast_unsigned(), distinct);
+        latencies.add(distinct, elapsed);
+        took += elapsed;
+    }
+    latencies.figures(took)
 }
 
 /// Removes the short-lived sessions: how many, and in how many seconds.

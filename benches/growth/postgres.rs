@@ -1,6 +1,7 @@
 //! PostgreSQL, in a database of its own.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use web_session::{Application, Driver, OnMissing, PostgresDriver};
 
 use crate::load::{Batch, Storage};
@@ -28,12 +29,12 @@ impl Postgres {
         self.run("postgres", &drop).await;
     }
 
-    async fn connect(&self, database: &str) -> PgConnection {
-        PgConnection::connect(&format!("{}/{database}", self.server)).await.unwrap()
+    fn options(&self, database: &str) -> PgConnectOptions {
+        format!("{}/{database}", self.server).parse().unwrap()
     }
 
     async fn run(&self, database: &str, statement: &str) {
-        let mut connection = self.connect(database).await;
+        let mut connection = self.options(database).connect().await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
     }
@@ -43,6 +44,7 @@ impl Storage for Postgres {
     const NAME: &'static str = "PostgreSQL";
 
     type Driver = PostgresDriver;
+    type Connection = PgConnection;
 
     async fn create(&self) {
         let driver = self.open().await;
@@ -75,7 +77,7 @@ impl Storage for Postgres {
     }
 
     async fn bytes(&self) -> u64 {
-        let mut connection = self.connect(DATABASE).await;
+        let mut connection = self.options(DATABASE).connect().await.unwrap();
         let size = "SELECT pg_total_relation_size('web_session_sessions')
             + pg_total_relation_size('web_session_items')";
         let bytes: i64 = sqlx::query_scalar(size).fetch_one(&mut connection).await.unwrap();
@@ -85,6 +87,21 @@ impl Storage for Postgres {
 
     async fn open(&self) -> PostgresDriver {
         PostgresDriver::connect(&format!("{}/{DATABASE}", self.server)).await.unwrap()
+    }
+
+    async fn connect(&self) -> PgConnection {
+        let options = self.options(DATABASE).options([("plan_cache_mode", "force_generic_plan")]);
+        options.disable_statement_logging().connect().await.unwrap()
+    }
+
+    async fn read(connection: &mut PgConnection, keys: Vec<Vec<u8>>) -> i64 {
+        let select = "SELECT count(i.value), sum(s.expires)::bigint
+            FROM web_session_sessions s
+            LEFT JOIN web_session_items i ON i.uid = s.uid AND i.application = $2
+            WHERE s.key IN (SELECT unnest($1))";
+        let read = sqlx::query_as(select).bind(keys).bind(Bench::NAME).fetch_one(connection);
+        let (items, _): (i64, i64) = read.await.unwrap();
+        items
     }
 
     async fn close(&self, driver: PostgresDriver) {

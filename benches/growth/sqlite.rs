@@ -26,7 +26,7 @@ impl Sqlite {
     }
 
     /// A connection that gives up all safety for speed, and has room for the indexes.
-    async fn connect(&self) -> SqliteConnection {
+    async fn loader(&self) -> SqliteConnection {
         let options = SqliteConnectOptions::new()
             .filename(self.file())
             .journal_mode(SqliteJournalMode::Off)
@@ -40,6 +40,7 @@ impl Storage for Sqlite {
     const NAME: &'static str = "SQLite";
 
     type Driver = SqliteDriver;
+    type Connection = SqliteConnection;
 
     async fn create(&self) {
         let driver = self.open().await;
@@ -48,7 +49,7 @@ impl Storage for Sqlite {
     }
 
     async fn load(&self, batch: Batch) {
-        let mut connection = self.connect().await;
+        let mut connection = self.loader().await;
         let mut transaction = connection.begin().await.unwrap();
         let numbers: Vec<u64> = (batch.first..batch.end).collect();
         for numbers in numbers.chunks(ROWS) {
@@ -88,6 +89,26 @@ impl Storage for Sqlite {
 
     async fn open(&self) -> SqliteDriver {
         SqliteDriver::connect(&format!("sqlite://{}", self.file().display())).await.unwrap()
+    }
+
+    async fn connect(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.file());
+        let options = options.pragma("cache_size", "-32768").pragma("temp_store", "MEMORY");
+        options.disable_statement_logging().connect().await.unwrap()
+    }
+
+    async fn read(connection: &mut SqliteConnection, keys: Vec<Vec<u8>>) -> i64 {
+        let select = r#"SELECT count(i.value), sum(s.expires) FROM web_session_sessions s
+            LEFT JOIN web_session_items i ON i.uid = s.uid AND i.application = "#;
+        let mut select = QueryBuilder::<Database>::new(select);
+        select.push_bind(Bench::NAME).push(r#" WHERE s."key" IN ("#);
+        let mut list = select.separated(", ");
+        for key in keys {
+            list.push_bind(key);
+        }
+        select.push(")");
+        let (items, _): (i64, i64) = select.build_query_as().fetch_one(connection).await.unwrap();
+        items
     }
 
     async fn close(&self, driver: SqliteDriver) {
