@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use web_session::driver::{
     ApplicationChanges, Commit, CommitOutcome, Create, CreateOutcome, Destroy, DriverErrorKind,
-    EnvironmentState, Found, Inspect, Load, Locator, SessionRecord, Target,
+    EnvironmentState, Found, Inspect, Limits, Load, Locator, SessionRecord, Target,
 };
 use web_session::{ApplicationName, Driver, OnMissing, SessionKey, SessionRef, Timestamp};
 
@@ -83,6 +83,23 @@ pub async fn are_created_together(driver: &dyn Driver) {
     let found = join_all((0..99).map(|n| async move { load(driver, &record(n)).await })).await;
     let items = |found: &Vec<Found>| found[0].items.get("a").is_some();
     assert!(found.iter().all(items));
+}
+
+/// Creates sessions at the same moment, of which one has an item of half a mebibyte.
+pub async fn are_created_beside_a_long_item(driver: &dyn Driver, from: u8) {
+    let long = "x".repeat(Limits::default().value_bytes / 2);
+    let create = |n| {
+        let mut commit = set(&record(n), "a", &long);
+        commit.target = Target::New(record(n));
+        // The first one goes alone.
+        if n != from + 10 {
+            commit.changes.clear();
+        }
+        driver.commit(commit)
+    };
+    for outcome in join_all((from..from + 64).map(create)).await {
+        assert!(matches!(outcome, Ok(CommitOutcome::Done(_))), "{outcome:?}");
+    }
 }
 
 pub async fn load(driver: &dyn Driver, record: &SessionRecord) -> Vec<Found> {

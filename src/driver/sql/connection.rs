@@ -18,6 +18,17 @@ pub(super) enum Value<'a> {
     Text(Option<&'a str>),
 }
 
+impl Value<'_> {
+    /// How many bytes there are of what has no fixed length.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(Some(bytes)) => bytes.len(),
+            Self::Text(Some(text)) => text.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl From<&SessionRef> for Value<'_> {
     fn from(session: &SessionRef) -> Self {
         Self::Uid(Some(*session.as_uuid()))

@@ -103,8 +103,8 @@ impl Argument<'_> {
 pub(super) enum Lists {
     /// As arrays, for which one text does.
     Arrays,
-    /// As placeholders. There is a text for some numbers of rows; what is too long for a list is filled up
-    /// with its last value once more, and that changes nothing.
+    /// As placeholders. There is a text for some numbers of rows; a list is filled up with its last value once
+    /// more, and rows with the shortest of them, and that changes nothing.
     Placeholders,
     /// Likewise, and it answers all rows as one JSON text.
     Packed,
@@ -157,15 +157,15 @@ pub(super) struct Many {
 
 impl Many {
     /// Fills a template with the marks `{in}` behind a column, and `{rows}` in place of the rows of an
-    /// `INSERT`, whose columns have these types.
+    /// `INSERT`, whose columns have these types; `{size}` is for how many rows the text is.
     pub(super) fn new(template: &Template<'_>, text: &str, types: &[&str]) -> Self {
         Self::with(template, text, &[types])
     }
 
     /// Likewise, with `{rows}` for several tables.
     pub(super) fn with(template: &Template<'_>, text: &str, tables: &[&[&str]]) -> Self {
-        let fill = |list: &str, rows: &dyn Fn(&[&str]) -> String| {
-            let text = text.replace("{in}", list);
+        let fill = |size: usize, list: &str, rows: &dyn Fn(&[&str]) -> String| {
+            let text = text.replace("{in}", list).replace("{size}", &size.to_string());
             let replace = |text: String, types: &&[&str]| text.replacen("{rows}", &rows(types), 1);
             template.fill(&tables.iter().fold(text, replace))
         };
@@ -175,7 +175,7 @@ impl Many {
                     let arrays: Vec<_> = types.iter().map(|of| format!("?::{of}[]")).collect();
                     format!("SELECT * FROM unnest({})", arrays.join(", "))
                 };
-                vec![(MOST_ROWS, fill("= ANY(?)", &rows))]
+                vec![(MOST_ROWS, fill(MOST_ROWS, "= ANY(?)", &rows))]
             }
             Lists::Placeholders | Lists::Packed => {
                 let of_size = |size| {
@@ -184,7 +184,7 @@ impl Many {
                         let row = format!("({})", vec!["?"; types.len()].join(", "));
                         format!("VALUES {}", vec![row.as_str(); size].join(", "))
                     };
-                    (size, fill(&list, &rows))
+                    (size, fill(size, &list, &rows))
                 };
                 SIZES.map(of_size).into()
             }
@@ -249,7 +249,13 @@ pub(super) fn one_by_one<'a>(arguments: &[Argument<'a>], rows: usize) -> Vec<Val
             Argument::One(value) => values.push(*value),
             Argument::In(list) => values.extend((0..rows).map(|at| list.get(at))),
             Argument::Rows(columns) => {
-                for at in 0..rows {
+                let given = argument.rows();
+                let bytes = |at: &usize| {
+                    columns.iter().map(|column| column.get(*at).bytes()).sum::<usize>()
+                };
+                let shortest = || (0..given).min_by_key(bytes).unwrap_or_default();
+                let filler = if given < rows { shortest() } else { 0 };
+                for at in (0..rows).map(|at| if at < given { at } else { filler }) {
                     values.extend(columns.iter().map(|column| column.get(at)));
                 }
             }
@@ -263,15 +269,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_filled_up_with_its_last_value() {
+    fn a_list_is_filled_up_with_its_last_value_and_rows_with_the_shortest() {
         let (numbers, none) = (List::Integers(vec![Some(1), Some(2)]), List::Bytes(Vec::new()));
         let rows = [List::Integers(vec![Some(3)]), List::Texts(vec![Some("x")])];
         let arguments =
             [Argument::One(Value::Integer(Some(0))), Argument::In(&numbers), Argument::In(&none)];
         let mut arguments = arguments.to_vec();
         arguments.push(Argument::Rows(&rows));
-        let shown: Vec<_> = one_by_one(&arguments, 3).iter().map(shown).collect();
-        assert_eq!(shown.join(" "), "0 1 2 2 - - - 3 x 3 x 3 x");
+        let values: Vec<_> = one_by_one(&arguments, 3).iter().map(shown).collect();
+        assert_eq!(values.join(" "), "0 1 2 2 - - - 3 x 3 x 3 x");
+        let rows = [
+            List::Integers(vec![Some(1), Some(2), Some(3)]),
+            List::Texts(vec![Some("long"), Some("x"), Some("longer")]),
+        ];
+        let values: Vec<_> = one_by_one(&[Argument::Rows(&rows)], 5).iter().map(shown).collect();
+        assert_eq!(values.join(" "), "1 long 2 x 3 longer 2 x 2 x");
     }
 
     fn shown(value: &Value<'_>) -> String {

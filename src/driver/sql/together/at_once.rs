@@ -2,13 +2,14 @@
 //! for each statement.
 //!
 //! Nobody looks at an answer half-way. What must not be committed is left out, or made an error of the database, and
-//! then each call is run by itself.
+//! then the calls are run in another way: each by itself, or together with a look at what there is.
 
 use std::collections::HashMap;
 
 use super::super::many::{Argument, List, MOST_ROWS, Many};
 use super::super::rows::record;
 use super::super::{Connection, Failure, Statements};
+use super::MOST_BYTES;
 use super::plan::{MOST_AT_ONCE, Plan, item_lists, what_exceeds};
 use super::write::{Answer, Call, Found};
 use crate::clock::Timestamp;
@@ -43,10 +44,11 @@ pub(in super::super) enum Form {
 impl Form {
     /// Whether it creates what is planned.
     fn creates(self, plan: &Plan<'_>) -> bool {
+        let can_be_filled_up = || !plan.items.is_empty() && plan.filler_bytes() <= MOST_BYTES;
         match self {
-            Self::Text => plan.fits(MOST_ROWS) && !plan.items.is_empty(),
+            Self::Text => plan.fits(MOST_ROWS) && can_be_filled_up(),
             Self::Statement => plan.fits(MOST_AT_ONCE),
-            Self::Block => plan.fits(MOST_AT_ONCE) && !plan.items.is_empty(),
+            Self::Block => plan.fits(MOST_AT_ONCE) && can_be_filled_up(),
         }
     }
 }

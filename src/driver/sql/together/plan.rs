@@ -170,6 +170,13 @@ impl<'a> Plan<'a> {
         self.created.len().max(self.items.len()) <= most && portion(&self.items) == self.items.len()
     }
 
+    /// How many bytes of items a list of them is filled up with that is shorter than that of the sessions.
+    pub(super) fn filler_bytes(&self) -> usize {
+        let bytes = self.items.iter().map(|(_, _, key, value)| key.len() + value.len());
+        let missing = self.created.len().saturating_sub(self.items.len());
+        missing * bytes.min().unwrap_or_default()
+    }
+
     async fn is_within<C: Connection>(
         &self,
         db: &mut C,
