@@ -60,6 +60,8 @@ use statements::SetUp;
 #[cfg(feature = "postgres")]
 use statements::{COLUMNS, exceeds};
 use statements::{EnvironmentStatements, OwnWords, Statements};
+#[cfg(feature = "mysql")]
+use statements::{block, undo_if};
 use structures::{Type, Types};
 #[cfg(feature = "sqlite")]
 use together::WriteGroup;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::join;
 use sqlx::error::DatabaseError;
-use sqlx::pool::PoolOptions;
 use sqlx::{Database, Pool};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -44,12 +43,8 @@ pub(super) trait Server: Send + Sync + 'static {
     /// Where the database is, without user and password.
     fn place(options: &Options<Self>) -> String;
 
-    /// Bounds what the server does for the connections of a driver's own pool.
-    fn bound(
-        options: Options<Self>,
-        pool: PoolOptions<Self::Database>,
-        call_timeout: Duration,
-    ) -> (Options<Self>, PoolOptions<Self::Database>);
+    /// Bounds what the server does for the connections of a driver's own pool, as far as options can.
+    fn bound(options: Options<Self>, call_timeout: Duration) -> Options<Self>;
 
     /// The options of a connection that only writes in batches have, where it can have from its start what each
     /// transaction would set.

@@ -9,6 +9,12 @@ pub(super) const COLUMNS: &str = r#"uid, "key", previous_key, rotated, expires, 
 
 /// The statements of one environment.
 pub(super) struct Statements {
+    /// What a connection of the driver's own is told first.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        allow(dead_code, reason = "a file has no such settings")
+    )]
+    pub(super) at_connect: Option<Statement>,
     pub(super) begin: Statement,
     #[cfg_attr(
         not(any(feature = "postgres", feature = "mysql")),
@@ -58,8 +64,7 @@ pub(super) struct Statements {
     pub(super) environment: EnvironmentStatements,
 }
 
-/// What the connection that only writes has from its start, so that no transaction has to set it, and a whole one can
-/// be one trip.
+/// What the connection that only writes has from its start, so that a whole transaction can be one trip.
 #[cfg_attr(
     not(any(feature = "postgres", feature = "mysql")),
     allow(dead_code, reason = "a file has no such settings")
@@ -70,7 +75,7 @@ pub(super) struct SetUp {
     pub(super) is_told: Statement,
     /// Makes what lasts as long as the connection.
     pub(super) prepare: Statement,
-    /// Begins a transaction that sets nothing.
+    /// Begins a transaction that sets nothing of that.
     pub(super) begin: Statement,
 }
 
@@ -91,6 +96,7 @@ pub(super) struct EnvironmentStatements {
 
 /// The statements around a transaction, and those whose form differs most.
 pub(super) struct OwnWords {
+    pub(super) at_connect: Option<String>,
     pub(super) begin: String,
     pub(super) set_up: Option<SetUp>,
     /// Stores items of one application in sessions that are live, and answers their records, where that is one
@@ -195,30 +201,23 @@ impl Statements {
         };
         let retired = "SELECT 1 FROM {sessions} s WHERE s.previous_key {in}";
         let in_one_block = || {
-            let begin = &own.begin;
-            let block = |statements: String| {
-                format!(
-                    "BEGIN NOT ATOMIC
-                    DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
-                    {begin}; {statements}; COMMIT; END"
-                )
-            };
-            let end_if =
-                |wrong: &str| format!("IF {wrong} THEN SIGNAL SQLSTATE '{UNDONE}'; END IF");
-            let [some_are_not_live, some_exceed, some_are_taken, some_were_retired] = [
-                end_if("FOUND_ROWS() <> ?"),
-                end_if(&format!("EXISTS ({exceeding})")),
-                end_if("ROW_COUNT() <> ?"),
-                end_if(&format!("EXISTS ({retired})")),
-            ];
-            let store = block(format!(
-                "SELECT {{record}} FROM {{sessions}} s WHERE s.uid {{in}} AND s.expires > ?{{skip_locked}};
-                {some_are_not_live}; {set_items}; {some_exceed}"
+            let some_are_not_live = undo_if("FOUND_ROWS() <> ?");
+            let some_exceed = undo_if(&format!("EXISTS ({exceeding})"));
+            // Rows that are filled up are one row several times: it is inserted once, and there is a warning for each
+            // other time, and no other warning.
+            let some_are_not_new =
+                undo_if("ROW_COUNT() <> ? OR ROW_COUNT() + @@warning_count <> {size}");
+            let some_were_retired = undo_if(&format!("EXISTS ({retired})"));
+            let store = block(&format!(
+                "{begin}; SELECT {{record}} FROM {{sessions}} s
+                    WHERE s.uid {{in}} AND s.expires > ?{{skip_locked}};
+                {some_are_not_live}; {set_items}; {some_exceed}; COMMIT",
+                begin = own.begin
             ));
-            // A list that is filled up has one row several times, which is inserted once.
-            let create = block(format!(
-                "INSERT IGNORE INTO {{sessions}} ({COLUMNS}) {{rows}};
-                {some_are_taken}; {some_were_retired}; {set_items}"
+            let create = block(&format!(
+                "{begin}; INSERT IGNORE INTO {{sessions}} ({COLUMNS}) {{rows}};
+                {some_are_not_new}; {some_were_retired}; {set_items}; COMMIT",
+                begin = own.begin
             ));
             WholeTransactions {
                 store: Many::new(template, &store, &item_types),
@@ -268,6 +267,7 @@ impl Statements {
                 Lists::Placeholders => None,
             },
             exceeding: select(&[Column::Number], &exceeding),
+            at_connect: own.at_connect.as_deref().map(fill),
             begin: fill(&own.begin),
             set_up: own.set_up,
             commit: fill("COMMIT"),
@@ -346,6 +346,21 @@ impl Statements {
             environment: own.environment,
         }
     }
+}
+
+/// Statements that are one, in the words of MariaDB. An error undoes what they have done.
+pub(super) fn block(statements: &str) -> String {
+    format!(
+        "BEGIN NOT ATOMIC
+        DECLARE wrong BOOLEAN;
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
+        {statements}; END"
+    )
+}
+
+/// Undoes a block if something is wrong, which is asked by a `SELECT`: nothing else reads without locks.
+pub(super) fn undo_if(wrong: &str) -> String {
+    format!("SELECT {wrong} INTO wrong; IF wrong THEN SIGNAL SQLSTATE '{UNDONE}'; END IF")
 }
 
 /// The SQLSTATE with which a block says that it has undone itself: that of conditions which users define.

@@ -43,14 +43,15 @@ impl MySqlDriverBuilder {
     /// at least a millisecond, at most 24 days.
     ///
     /// The connections of the driver's own pool are told as well, in whole seconds: that is how long a
-    /// statement waits for a lock (`innodb_lock_wait_timeout`, `lock_wait_timeout`).
+    /// statement waits for a lock (`innodb_lock_wait_timeout`, `lock_wait_timeout`). One that only writes is told how
+    /// long a statement may take, too (`max_statement_time`).
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.settings.call_timeout = url::bounded(timeout);
         self
     }
 
-    /// Opens the database with one connection, which is closed again if the pool is the driver's own.
-    /// The tables are not made here.
+    /// Opens the database with one connection, which is closed again if the pool is the driver's own, and then with
+    /// one that only writes, if the server can do that in one trip. The tables are not made here.
     ///
     /// # Errors
     ///

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::MySqlDriverBuilder;
+use sqlx::MySqlPool;
 use sqlx::error::DatabaseError;
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlRow};
-use sqlx::{AssertSqlSafe, Executor, MySqlPool};
+use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 
 use super::url::{Scheme, shown};
 use super::{
@@ -70,19 +70,20 @@ use crate::driver::DriverError;
 /// and then fails; the layer answers 503. A connection whose statement failed or did not end in time is
 /// closed and not used again. A connection that the server has closed is replaced, so a restart of the
 /// server needs none of the application. A transaction that lost a deadlock is run again within the time;
-/// one whose connection was lost is not, since it may have been committed.
+/// one whose connection was lost is not, since it may have been committed. That can be so with a write in one trip (see
+/// below) whose connection the server has closed within the second before.
 ///
 /// # Connection poolers
 ///
-/// No call depends on the connection that the call before it had: each is one statement or one
-/// transaction. Statements are prepared, which a pooler in transaction mode has to support. The driver was
-/// not tested with one.
+/// No call depends on the connection that the call before it had, but for how long a statement may wait for a lock:
+/// each is one statement or one transaction. Statements are prepared, which a pooler in transaction mode has to
+/// support. The driver was not tested with one.
 ///
-/// One of the driver's own connections only writes. Where the server can prepare a block of statements (`BEGIN NOT
-/// ATOMIC`: MariaDB from 10.6.2 on, not MySQL), to create sessions with items, or to store items of one application in
+/// Where the server can prepare a block of statements (`BEGIN NOT ATOMIC`: MariaDB from 10.6.2 on, not MySQL), one of
+/// the driver's own connections only writes. To create sessions with items, or to store items of one application in
 /// sessions that are not changed otherwise, is one trip to the server there, if the connection has answered within the
-/// last second. All other writes are transactions of several trips, and so are these in a pool of the application's, or
-/// with at most two connections.
+/// last second, and half of the call's time is left. All other writes are transactions of several trips, and so are
+/// these in a pool of the application's, with at most two connections, or in Oracle's `sql_mode`.
 ///
 /// # Durability
 ///
@@ -93,8 +94,8 @@ use crate::driver::DriverError;
 /// # Cancel safety
 ///
 /// A call runs on a task of its own from its first poll on. If its future is dropped before the
-/// transaction's `COMMIT` was sent, the transaction is rolled back. A transaction that is one block is sent as a whole:
-/// it is done then, also if the call was told that it took too long.
+/// transaction's `COMMIT` was sent, the transaction is rolled back. A block is sent as a whole, and is done or undone as
+/// a whole then, also if the call was told that it took too long.
 #[derive(Clone)]
 pub struct MySqlDriver(Arc<Storage<MySql>>);
 
@@ -177,17 +178,8 @@ impl Server for MySql {
         }
     }
 
-    fn bound(
-        options: MySqlConnectOptions,
-        pool: MySqlPoolOptions,
-        call_timeout: Duration,
-    ) -> (MySqlConnectOptions, MySqlPoolOptions) {
-        let settings = statements::lock_waits(call_timeout);
-        let pool = pool.after_connect(move |connection, _| {
-            let settings = AssertSqlSafe(settings.clone());
-            Box::pin(async move { connection.execute(settings).await.map(drop) })
-        });
-        (options.statement_cache_capacity(KEPT_PREPARED), pool)
+    fn bound(options: MySqlConnectOptions, _: Duration) -> MySqlConnectOptions {
+        options.statement_cache_capacity(KEPT_PREPARED)
     }
 
     fn for_writes(options: MySqlConnectOptions, _: Duration) -> Option<MySqlConnectOptions> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::seconds;
 use crate::driver::sql::{
     Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, SetUp, Statements, Template,
-    Type, Types,
+    Type, Types, block, undo_if,
 };
 
 const MYSQL: Dialect = Dialect {
@@ -21,17 +21,26 @@ const MYSQL: Dialect = Dialect {
     or_replace: "ON DUPLICATE KEY UPDATE value = VALUES(value)",
 };
 
-/// `call_timeout` is how long a change of the structures waits for another.
+/// `call_timeout` is how long a statement waits for a lock, and a change of the structures for another.
 pub(super) fn statements(environment: &EnvironmentName, call_timeout: Duration) -> Statements {
     let lock_wait = seconds(call_timeout);
     let template = Template { dialect: &MYSQL, environment, schema: None };
     let fill = |text: &str| template.fill(text);
     let own = OwnWords {
+        at_connect: Some(format!(
+            "SET SESSION innodb_lock_wait_timeout = {lock_wait}, lock_wait_timeout = {lock_wait}"
+        )),
         begin: BEGIN.to_owned(),
-        // Fails where a block cannot be prepared: in MySQL, and in MariaDB before 10.6.2.
         set_up: Some(SetUp {
-            is_told: fill("BEGIN NOT ATOMIC SELECT CAST(1 AS SIGNED); END"),
-            prepare: fill(&lock_waits(call_timeout)),
+            // An error in MySQL, in MariaDB before 10.6.2, and where it takes Oracle's words.
+            is_told: fill(&block(&format!(
+                "{BEGIN}; SELECT CAST(1 AS SIGNED); {}; COMMIT",
+                undo_if("FOUND_ROWS() <> 1")
+            ))),
+            prepare: fill(&format!(
+                "SET SESSION max_statement_time = {}",
+                call_timeout.as_secs_f64()
+            )),
             begin: fill(BEGIN),
         }),
         store_at_once: None,
@@ -75,12 +84,6 @@ pub(super) fn statements(environment: &EnvironmentName, call_timeout: Duration) 
 }
 
 const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
-
-/// How long a statement of a connection waits for a lock.
-pub(super) fn lock_waits(call_timeout: Duration) -> String {
-    let wait = seconds(call_timeout);
-    format!("SET SESSION innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}")
-}
 
 /// Collations that compare byte by byte still ignore spaces at the end, so what must not lies in bytes.
 const TYPES: Types = Types {

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use builder::PostgresDriverBuilder;
 use sqlx::PgPool;
 use sqlx::error::DatabaseError;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgRow};
 
 use super::url::{Scheme, shown};
 use super::{
@@ -183,18 +183,13 @@ impl Server for Postgres {
     }
 
     /// What calls that read need, which have no transaction.
-    fn bound(
-        options: PgConnectOptions,
-        pool: PgPoolOptions,
-        call_timeout: Duration,
-    ) -> (PgConnectOptions, PgPoolOptions) {
-        let options = match options.get_options() {
+    fn bound(options: PgConnectOptions, call_timeout: Duration) -> PgConnectOptions {
+        match options.get_options() {
             Some(_) => options,
             None => options
                 .options([("statement_timeout", statements::millis(call_timeout))])
                 .options([statements::PLANS]),
-        };
-        (options, pool)
+        }
     }
 
     /// As a transaction sets it else: plans do not walk over tables, and nothing is compiled.

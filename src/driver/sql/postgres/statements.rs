@@ -51,6 +51,7 @@ pub(super) fn statements(
         begin: fill(BEGIN),
     };
     let own = OwnWords {
+        at_connect: None,
         // `SET LOCAL` ends with the transaction, so nothing of it stays behind in a pooler. Sessions and items are
         // found by an index: a plan that was made while the tables were small must not walk over large ones. The
         // table of the version has one row and is walked over; that looks so expensive then that it would be

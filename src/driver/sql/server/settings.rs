@@ -71,37 +71,37 @@ impl<S: Server> Settings<S> {
         let most = at_least_one(self.max_connections)?;
         let options = S::SCHEME.parse::<Options<S>>(url)?.disable_statement_logging();
         let for_writes = S::for_writes(options.clone(), limit).filter(|_| most > 2);
-        let bounded = |most, options| {
-            let pool = PoolOptions::new()
+        let pool = |most, options, set_up: Option<(SetUp, Arc<AtomicBool>)>| {
+            let at_connect = statements.at_connect.clone();
+            PoolOptions::<S::Database>::new()
                 .max_connections(most)
                 .acquire_timeout(limit)
                 // A connection that has gone stale is found out by `BEGIN`, and replaced.
-                .test_before_acquire(false);
-            S::bound(options, pool, limit)
-        };
-        let pool = |most, options| {
-            let (options, pool) = bounded(most, options);
-            pool.connect_lazy_with(options)
-        };
-        let all = pool(most, options.clone());
-        let options = all.connect_options();
-        try_connect(&*options, &S::place(&options), S::SCHEME.server, limit, S::report).await?;
-        if let (Some(for_writes), Some(set_up)) = (for_writes, &statements.set_up) {
-            let (for_writes, one) = bounded(1, for_writes);
-            let is_set_up = Arc::new(AtomicBool::new(false));
-            let (told, set_up) = (is_set_up.clone(), set_up.clone());
-            let one = one.after_connect(move |connection, _| {
-                let (told, set_up) = (told.clone(), set_up.clone());
-                Box::pin(async move {
-                    told.store(set_up.is_done(connection).await, Ordering::Relaxed);
-                    Ok(())
+                .test_before_acquire(false)
+                .after_connect(move |connection, _| {
+                    let (at_connect, set_up) = (at_connect.clone(), set_up.clone());
+                    Box::pin(async move {
+                        if let Some(at_connect) = &at_connect {
+                            connection.script(at_connect).await?;
+                        }
+                        if let Some((set_up, told)) = &set_up {
+                            told.store(set_up.is_done(connection).await, Ordering::Relaxed);
+                        }
+                        Ok(())
+                    })
                 })
-            });
-            let one = one.connect_lazy_with(for_writes);
+                .connect_lazy_with(S::bound(options, limit))
+        };
+        let all = pool(most, options.clone(), None);
+        let bounded = all.connect_options();
+        try_connect(&*bounded, &S::place(&bounded), S::SCHEME.server, limit, S::report).await?;
+        if let (Some(for_writes), Some(set_up)) = (for_writes, &statements.set_up) {
+            let is_set_up = Arc::new(AtomicBool::new(false));
+            let one = pool(1, for_writes, Some((set_up.clone(), is_set_up.clone())));
             let writer =
                 Writer { leases: Leases::new(one, PoolOf::Driver, IfUnsound::Close), is_set_up };
             if self.opens(&writer).await? {
-                let others = pool(most - 1, (*options).clone());
+                let others = pool(most - 1, options, None);
                 return Ok(self.storage_in(others, PoolOf::Driver, Some(writer), statements));
             }
         }

@@ -27,6 +27,7 @@ pub(super) fn statements(environment: &EnvironmentName) -> Statements {
     let template = Template { dialect: &SQLITE, environment, schema: None };
     let fill = |text: &str| template.fill(text);
     let own = OwnWords {
+        at_connect: None,
         begin: "BEGIN IMMEDIATE".to_owned(),
         set_up: None,
         store_at_once: None,
