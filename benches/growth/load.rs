@@ -11,8 +11,8 @@ pub trait Storage {
 
     type Driver: Driver + Clone;
 
-    /// One that is used by hand, set as those of the driver are.
-    type Connection;
+    /// One that is used by hand.
+    type Connection: sqlx::Connection;
 
     /// Makes the environment.
     fn create(&self) -> impl Future<Output = ()>;
@@ -25,6 +25,7 @@ pub trait Storage {
 
     fn open(&self) -> impl Future<Output = Self::Driver>;
 
+    /// A connection that is set as those of the driver that read are.
     fn connect(&self) -> impl Future<Output = Self::Connection>;
 
     /// Reads sessions with these keys by one statement, and answers how many have their item.

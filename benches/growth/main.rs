@@ -44,6 +44,7 @@ use clap::{Parser, ValueEnum};
 use load::{Batch, Storage};
 use postgres::Postgres;
 use sqlite::Sqlite;
+use sqlx::Connection;
 use support::load::Latencies;
 use support::protocol::{Figures, Workload};
 use traffic::{Site, print, print_head};
@@ -52,8 +53,8 @@ use web_session::OnWarning;
 /// The sessions that requests meet again and again.
 const HOT: u64 = 200;
 
-/// How many sessions are read by one statement by hand.
-const READ_AT_ONCE: usize = 64;
+/// How many sessions are looked up by one statement by hand.
+const LOOKED_UP_AT_ONCE: usize = 64;
 
 /// When short-lived sessions end, and a moment after that, at which all others live.
 const SOON: Duration = Duration::from_secs(3_600);
@@ -139,13 +140,14 @@ async fn amid<S: Storage>(storage: &S, sessions: u64, options: &Options) -> BTre
     let site = Site::new(driver.clone()).await;
     let mut rates = BTreeMap::new();
     print_head();
-    for kind in ["read", "read by hand", "write"] {
+    // Without a workload it is read by hand.
+    for workload in [Some(Workload::Read), None, Some(Workload::Write)] {
         for (name, step) in [("all", 1), ("200 hot", sessions / HOT)] {
-            let measured = match kind {
-                "read" => site.rush(Workload::Read, sessions, step, options.seconds).await,
-                "write" => site.rush(Workload::Write, sessions, step, options.seconds).await,
-                _ => by_hand(storage, sessions, step, options.seconds).await,
+            let measured = match workload {
+                Some(workload) => site.rush(workload, sessions, step, options.seconds).await,
+                None => by_hand(storage, sessions, step, options.seconds).await,
             };
+            let kind = workload.map_or("looked up, 64 at once", Workload::name);
             let kind = format!("{kind}, {name}");
             print(&kind, &measured);
             rates.insert(kind, measured.requests_per_second);
@@ -173,22 +175,26 @@ async fn amid<S: Storage>(storage: &S, sessions: u64, options: &Options) -> BTre
     rates
 }
 
-/// Reads by statements on one connection, each as many sessions as a batch may have, and without a driver. The times are
-/// those of the statements.
+/// Looks sessions and their items up by statements on one connection, and without a driver: about as many at once as a
+/// batch has. The database answers sums, so that little but the looking up is measured; the times are those of a statement.
 async fn by_hand<S: Storage>(storage: &S, sessions: u64, step: u64, seconds: f64) -> Figures {
     let (mut connection, mut took) = (storage.connect().await, Duration::ZERO);
     let mut latencies = Latencies::new().unwrap();
-    let key = |_| load::key(fastrand::u64(..sessions / step) * step).as_bytes().to_vec();
     while took.as_secs_f64() < seconds {
-        let keys: Vec<_> = (0..READ_AT_ONCE).map(key).collect();
-        let distinct = keys.iter().collect::<HashSet<_>>().len() as u64;
+        let mut numbers = HashSet::new();
+        while numbers.len() < LOOKED_UP_AT_ONCE {
+            numbers.insert(fastrand::u64(..sessions / step) * step);
+        }
+        let keys = numbers.into_iter().map(|number| load::key(number).as_bytes().to_vec());
+        let keys: Vec<_> = keys.collect();
         let begin = Instant::now();
         let items = S::read(&mut connection, keys).await;
         let elapsed = begin.elapsed();
-        assert_eq!(items.cast_unsigned(), distinct);
-        latencies.add(distinct, elapsed);
+        assert_eq!(items, LOOKED_UP_AT_ONCE as i64);
+        latencies.add(LOOKED_UP_AT_ONCE as u64, elapsed);
         took += elapsed;
     }
+    connection.close().await.unwrap();
     latencies.figures(took)
 }
 

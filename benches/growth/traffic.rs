@@ -23,12 +23,12 @@ const TASKS: usize = 64;
 const PACE: Duration = Duration::from_millis(1);
 
 pub fn print_head() {
-    println!("  {:<24}{:>12}{:>12}{:>12}", "", "requests/s", "p50 in µs", "p99 in µs");
+    println!("  {:<32}{:>12}{:>12}{:>12}", "", "requests/s", "p50 in µs", "p99 in µs");
 }
 
 pub fn print(name: &str, figures: &Figures) {
     let Figures { requests_per_second, p50, p99, .. } = figures;
-    println!("  {name:<24}{requests_per_second:>12.0}{p50:>12.0}{p99:>12.0}");
+    println!("  {name:<32}{requests_per_second:>12.0}{p50:>12.0}{p99:>12.0}");
 }
 
 pub struct Site {
