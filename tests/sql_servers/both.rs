@@ -85,20 +85,24 @@ pub async fn are_created_together(driver: &dyn Driver) {
     assert!(found.iter().all(items));
 }
 
-/// Creates sessions at the same moment, of which one has an item of half a mebibyte.
-pub async fn are_created_beside_a_long_item(driver: &dyn Driver, from: u8) {
+/// Creates sessions at the same moment, of which one has an item of half a mebibyte, and stores as much in one of them.
+pub async fn a_long_item_is_no_matter_to_others(driver: &dyn Driver, from: u8) {
     let long = "x".repeat(Limits::default().value_bytes / 2);
-    let create = |n| {
-        let mut commit = set(&record(n), "a", &long);
-        commit.target = Target::New(record(n));
-        // The first one goes alone.
-        if n != from + 10 {
-            commit.changes.clear();
+    for creates in [true, false] {
+        let write = |n| {
+            let mut commit = set(&record(n), "a", &long);
+            if creates {
+                commit.target = Target::New(record(n));
+            }
+            // The first one goes alone.
+            if n != from + 10 {
+                commit.changes.clear();
+            }
+            driver.commit(commit)
+        };
+        for outcome in join_all((from..from + 64).map(write)).await {
+            assert!(matches!(outcome, Ok(CommitOutcome::Done(_))), "{outcome:?}");
         }
-        driver.commit(commit)
-    };
-    for outcome in join_all((from..from + 64).map(create)).await {
-        assert!(matches!(outcome, Ok(CommitOutcome::Done(_))), "{outcome:?}");
     }
 }
 

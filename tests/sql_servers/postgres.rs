@@ -305,7 +305,7 @@ async fn sessions_are_created_together_whatever_the_connections_are_told() {
             needed_none[1] = needed_none[1].max(needed_no_transaction().await);
         }
         assert_eq!(needed_none, [i64::from(told == "nothing"); 2], "{told}");
-        are_created_beside_a_long_item(driver, 130).await;
+        a_long_item_is_no_matter_to_others(driver, 130).await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Statements about many rows at once.
 
+use std::iter::repeat_n;
+
 use uuid::Uuid;
 
 use super::{Statement, Template, Value};
@@ -104,7 +106,7 @@ pub(super) enum Lists {
     /// As arrays, for which one text does.
     Arrays,
     /// As placeholders. There is a text for some numbers of rows; a list is filled up with its last value once
-    /// more, and rows with the shortest of them, and that changes nothing.
+    /// more, and rows with the shortest of them, and that changes nothing, as each row has a key of its own.
     Placeholders,
     /// Likewise, and it answers all rows as one JSON text.
     Packed,
@@ -112,6 +114,11 @@ pub(super) enum Lists {
 
 /// The numbers of rows for which there are texts, where a text has a placeholder for each.
 const SIZES: [usize; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, MOST_ROWS];
+
+/// How many rows the text for so many rows has, where lists are filled up.
+pub(super) fn filled_up(rows: usize) -> usize {
+    SIZES.into_iter().find(|size| rows <= *size).unwrap_or(rows)
+}
 
 /// How many statements a connection keeps prepared: more than there are texts.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
@@ -254,8 +261,9 @@ pub(super) fn one_by_one<'a>(arguments: &[Argument<'a>], rows: usize) -> Vec<Val
                     columns.iter().map(|column| column.get(*at).bytes()).sum::<usize>()
                 };
                 let shortest = || (0..given).min_by_key(bytes).unwrap_or_default();
-                let filler = if given < rows { shortest() } else { 0 };
-                for at in (0..rows).map(|at| if at < given { at } else { filler }) {
+                let fillers = rows.saturating_sub(given);
+                let filler = if fillers > 0 { shortest() } else { 0 };
+                for at in (0..given).chain(repeat_n(filler, fillers)) {
                     values.extend(columns.iter().map(|column| column.get(at)));
                 }
             }

@@ -46,8 +46,7 @@ pub(super) trait Server: Send + Sync + 'static {
     /// Bounds what the server does for the connections of a driver's own pool, as far as options can.
     fn bound(options: Options<Self>, call_timeout: Duration) -> Options<Self>;
 
-    /// The options of a connection that only writes in batches have, where it can have from its start what each
-    /// transaction would set.
+    /// The options of a connection that only writes in batches, where a whole transaction can be one trip.
     fn for_writes(options: Options<Self>, call_timeout: Duration) -> Option<Options<Self>>;
 
     /// What may be said of an error of the server.
@@ -80,7 +79,7 @@ pub(super) struct Storage<S: Server> {
 /// The connection of the writes in batches.
 pub(super) struct Writer<D: Database> {
     leases: Arc<Leases<D>>,
-    /// Whether the latest that was opened has from its start what each transaction would set.
+    /// Whether a whole transaction can be one trip on the latest that was opened.
     is_set_up: Arc<AtomicBool>,
 }
 

@@ -9,7 +9,7 @@ pub(super) const COLUMNS: &str = r#"uid, "key", previous_key, rotated, expires, 
 
 /// The statements of one environment.
 pub(super) struct Statements {
-    /// What a connection of the driver's own is told first.
+    /// What a connection of the driver's own pool is told first.
     #[cfg_attr(
         not(any(feature = "postgres", feature = "mysql")),
         allow(dead_code, reason = "a file has no such settings")
@@ -208,17 +208,16 @@ impl Statements {
             let some_are_not_new =
                 undo_if("ROW_COUNT() <> ? OR ROW_COUNT() + @@warning_count <> {size}");
             let some_were_retired = undo_if(&format!("EXISTS ({retired})"));
-            let store = block(&format!(
-                "{begin}; SELECT {{record}} FROM {{sessions}} s
+            let store = format!(
+                "SELECT {{record}} FROM {{sessions}} s
                     WHERE s.uid {{in}} AND s.expires > ?{{skip_locked}};
-                {some_are_not_live}; {set_items}; {some_exceed}; COMMIT",
-                begin = own.begin
-            ));
-            let create = block(&format!(
-                "{begin}; INSERT IGNORE INTO {{sessions}} ({COLUMNS}) {{rows}};
-                {some_are_not_new}; {some_were_retired}; {set_items}; COMMIT",
-                begin = own.begin
-            ));
+                {some_are_not_live}; {set_items}; {some_exceed}"
+            );
+            let create = format!(
+                "INSERT IGNORE INTO {{sessions}} ({COLUMNS}) {{rows}};
+                {some_are_not_new}; {some_were_retired}; {set_items}"
+            );
+            let [store, create] = [store, create].map(|statements| block(&own.begin, &statements));
             WholeTransactions {
                 store: Many::new(template, &store, &item_types),
                 create: Many::with(template, &create, &[&record_types, &item_types]),
@@ -348,13 +347,13 @@ impl Statements {
     }
 }
 
-/// Statements that are one, in the words of MariaDB. An error undoes what they have done.
-pub(super) fn block(statements: &str) -> String {
+/// A transaction that is one statement, in the words of MariaDB. An error undoes what it has done.
+pub(super) fn block(begin: &str, statements: &str) -> String {
     format!(
         "BEGIN NOT ATOMIC
         DECLARE wrong BOOLEAN;
         DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
-        {statements}; END"
+        {begin}; {statements}; COMMIT; END"
     )
 }
 

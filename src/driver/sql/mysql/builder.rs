@@ -51,7 +51,8 @@ impl MySqlDriverBuilder {
     }
 
     /// Opens the database with one connection, which is closed again if the pool is the driver's own, and then with
-    /// one that only writes, if the server can do that in one trip. The tables are not made here.
+    /// one that only writes, which is closed again if the server cannot do that in one trip. The tables are not made
+    /// here.
     ///
     /// # Errors
     ///

@@ -75,8 +75,8 @@ use crate::driver::DriverError;
 ///
 /// # Connection poolers
 ///
-/// No call depends on the connection that the call before it had, but for how long a statement may wait for a lock:
-/// each is one statement or one transaction. Statements are prepared, which a pooler in transaction mode has to
+/// No call depends on the connection that the call before it had, but for how long a statement may take, and wait for a
+/// lock: each is one statement or one transaction. Statements are prepared, which a pooler in transaction mode has to
 /// support. The driver was not tested with one.
 ///
 /// Where the server can prepare a block of statements (`BEGIN NOT ATOMIC`: MariaDB from 10.6.2 on, not MySQL), one of
@@ -95,7 +95,7 @@ use crate::driver::DriverError;
 ///
 /// A call runs on a task of its own from its first poll on. If its future is dropped before the
 /// transaction's `COMMIT` was sent, the transaction is rolled back. A block is sent as a whole, and is done or undone as
-/// a whole then, also if the call was told that it took too long.
+/// a whole then, also if the call was told that it took too long: within half of a `call_timeout` more.
 #[derive(Clone)]
 pub struct MySqlDriver(Arc<Storage<MySql>>);
 

@@ -33,10 +33,10 @@ pub(super) fn statements(environment: &EnvironmentName, call_timeout: Duration) 
         begin: BEGIN.to_owned(),
         set_up: Some(SetUp {
             // An error in MySQL, in MariaDB before 10.6.2, and where it takes Oracle's words.
-            is_told: fill(&block(&format!(
-                "{BEGIN}; SELECT CAST(1 AS SIGNED); {}; COMMIT",
-                undo_if("FOUND_ROWS() <> 1")
-            ))),
+            is_told: fill(&block(
+                BEGIN,
+                &format!("SELECT CAST(1 AS SIGNED); {}", undo_if("FOUND_ROWS() <> 1")),
+            )),
             prepare: fill(&format!(
                 "SET SESSION max_statement_time = {}",
                 call_timeout.as_secs_f64()

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use super::super::many::{Argument, List, MOST_ROWS, Many};
 use super::super::rows::record;
 use super::super::{Connection, Failure, Statements};
-use super::MOST_BYTES;
 use super::plan::{MOST_AT_ONCE, Plan, item_lists, what_exceeds};
 use super::write::{Answer, Call, Found};
 use crate::clock::Timestamp;
@@ -44,7 +43,8 @@ pub(in super::super) enum Form {
 impl Form {
     /// Whether it creates what is planned.
     fn creates(self, plan: &Plan<'_>) -> bool {
-        let can_be_filled_up = || !plan.items.is_empty() && plan.filler_bytes() <= MOST_BYTES;
+        let can_be_filled_up =
+            || !plan.items.is_empty() && plan.may_be_filled_up(plan.created.len());
         match self {
             Self::Text => plan.fits(MOST_ROWS) && can_be_filled_up(),
             Self::Statement => plan.fits(MOST_AT_ONCE),
@@ -120,7 +120,8 @@ async fn store<C: Connection>(
     else {
         return Ok(None);
     };
-    if !plan.fits(MOST_ROWS) {
+    let is_filled_up = whole.form != Form::Statement;
+    if !plan.fits(MOST_ROWS) || (is_filled_up && !plan.may_be_filled_up(sessions.len())) {
         return Ok(None);
     }
     let (sessions, items) = (List::uids(&sessions), item_lists(&plan.items));

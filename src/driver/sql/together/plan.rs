@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::many::{Argument, List, MOST_ROWS};
+use super::super::many::{Argument, List, MOST_ROWS, filled_up};
 use super::super::rows::record_values;
 use super::super::{Connection, Failure, Statements, Value};
 use super::{Form, MOST_BYTES, WholeTransactions};
@@ -170,11 +170,12 @@ impl<'a> Plan<'a> {
         self.created.len().max(self.items.len()) <= most && portion(&self.items) == self.items.len()
     }
 
-    /// How many bytes of items a list of them is filled up with that is shorter than that of the sessions.
-    pub(super) fn filler_bytes(&self) -> usize {
+    /// Whether a list of the items may be filled up to as many rows as a longer one has: what it is filled up with is
+    /// sent as well.
+    pub(super) fn may_be_filled_up(&self, rows: usize) -> bool {
         let bytes = self.items.iter().map(|(_, _, key, value)| key.len() + value.len());
-        let missing = self.created.len().saturating_sub(self.items.len());
-        missing * bytes.min().unwrap_or_default()
+        let fillers = filled_up(rows.max(self.items.len())) - self.items.len();
+        fillers * bytes.min().unwrap_or_default() <= MOST_BYTES / 2
     }
 
     async fn is_within<C: Connection>(
@@ -257,4 +258,30 @@ pub(super) fn record_lists(records: &[SessionRecord]) -> Vec<List<'_>> {
         }
     }
     lists
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // P2
+    #[test]
+    fn what_a_list_is_filled_up_with_is_at_most_half_of_what_a_batch_has() {
+        let (session, shop) =
+            (SessionRef::from_uuid(uuid::Uuid::nil()), ApplicationName::new("shop").unwrap());
+        let text = "x".repeat(MOST_BYTES);
+        for (rows, items, longest) in
+            [(33, 16, MOST_BYTES / 64), (5, 2, MOST_BYTES / 8), (2, 1, MOST_BYTES / 2)]
+        {
+            let may_be_filled_up = |bytes: usize| {
+                let mut plan = Plan::default();
+                for _ in 0..items {
+                    plan.items.push((session, &shop, "", &text[..bytes]));
+                }
+                plan.may_be_filled_up(rows)
+            };
+            assert!(may_be_filled_up(longest), "{rows}");
+            assert!(!may_be_filled_up(longest + 1), "{rows}");
+        }
+    }
 }
