@@ -147,7 +147,8 @@ async fn amid<S: Storage>(storage: &S, sessions: u64, options: &Options) -> BTre
                 Some(workload) => site.rush(workload, sessions, step, options.seconds).await,
                 None => by_hand(storage, sessions, step, options.seconds).await,
             };
-            let kind = workload.map_or("looked up, 64 at once", Workload::name);
+            let by_hand = || format!("looked up, {LOOKED_UP_AT_ONCE} at once");
+            let kind = workload.map_or_else(by_hand, |workload| workload.name().to_owned());
             let kind = format!("{kind}, {name}");
             print(&kind, &measured);
             rates.insert(kind, measured.requests_per_second);

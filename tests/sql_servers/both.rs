@@ -106,6 +106,13 @@ pub async fn a_long_item_is_no_matter_to_others(driver: &dyn Driver, from: u8) {
     }
 }
 
+/// Stores one of at most two items.
+pub fn set_one_of_two(n: u8, key: &str) -> Commit {
+    let mut commit = set(&record(n), key, "1");
+    commit.limits = Limits::default().with_items(2);
+    commit
+}
+
 pub async fn load(driver: &dyn Driver, record: &SessionRecord) -> Vec<Found> {
     let mut load = Load::new(vec![Locator::Key(record.key)], NOW);
     load.application = Some(shop());

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, MySqlPool, Row};
 use tokio::time::{sleep, timeout};
 use web_session::driver::DriverErrorKind::{Configuration, Timeout, TooLarge, Unavailable};
 use web_session::driver::{
-    CommitOutcome, Destroy, EnvironmentState, Limits, List, Locator, OnMissing, Target,
+    CommitOutcome, Destroy, EnvironmentState, List, Locator, OnMissing, Target,
 };
 use web_session::{Driver, MySqlDriver, MySqlDriverBuilder};
 
@@ -34,6 +34,7 @@ pub fn tests() -> Vec<Test> {
             what_is_wrong_with_one_session_is_no_matter_to_those_that_are_stored_with_it,
             a_transaction_that_lost_a_deadlock_is_run_again,
             a_call_that_waits_for_a_lock_ends_in_time,
+            a_write_in_one_trip_ends_in_time_on_the_server_too,
         ]
     )
 }
@@ -321,14 +322,14 @@ async fn what_the_server_cannot_store_is_an_error_or_stored_whole() {
     count_blocks(name).await;
     for n in 0..20 {
         let mut commit = with_an_item(n);
-        let Target::New(record) = &mut commit.target else { unreachable!() };
-        record.note = (n % 4 == 3).then(|| "a😀b".to_owned());
-        let note = record.note.clone();
+        let Target::New(new) = &mut commit.target else { unreachable!() };
+        new.note = (n % 4 == 3).then(|| "a😀b".to_owned());
+        let note = new.note.clone();
         match driver.commit(commit).await {
-            Ok(_) => assert_eq!(load(driver, &crate::both::record(n)).await[0].session.note, note),
+            Ok(_) => assert_eq!(load(driver, &record(n)).await[0].session.note, note),
             Err(error) => {
                 assert!(note.is_some(), "{error}");
-                assert!(load(driver, &crate::both::record(n)).await.is_empty());
+                assert!(load(driver, &record(n)).await.is_empty());
             }
         }
     }
@@ -340,11 +341,7 @@ async fn what_the_server_cannot_store_is_an_error_or_stored_whole() {
 async fn what_is_wrong_with_one_session_is_no_matter_to_those_that_are_stored_with_it() {
     let environment = fresh().await;
     let (driver, name, admin) = (&environment.driver, &environment.name, admin().await);
-    let store = |n: u8, key: &str| {
-        let mut commit = set(&record(n), key, "1");
-        commit.limits = Limits::default().with_items(2);
-        driver.commit(commit)
-    };
+    let store = |n: u8, key: &str| driver.commit(set_one_of_two(n, key));
     join_all((0..40).map(|n| created(driver, n))).await;
     count_blocks(name).await;
     let wrong = [
@@ -362,8 +359,13 @@ async fn what_is_wrong_with_one_session_is_no_matter_to_those_that_are_stored_wi
         let wrong_with_one = sqlx::query(AssertSqlSafe(wrong.replace("{env}", name))).bind(of_one);
         wrong_with_one.execute(&mut *other).await.unwrap();
         let is_locked = wrong.starts_with("SELECT");
-        let locks =
-            if is_locked { Some(other) } else { other.commit().await.map(|()| None).unwrap() };
+        let locks = match is_locked {
+            true => Some(other),
+            false => {
+                other.commit().await.unwrap();
+                None
+            }
+        };
         let stored = tokio::spawn(join_all((from..from + 10).map(|n| store(n, "b"))));
         let is_stored = async |n: u8| {
             let found = load(driver, &record(n)).await;
@@ -452,4 +454,35 @@ async fn a_call_that_waits_for_a_lock_ends_in_time() {
     sqlx::raw_sql("UNLOCK TABLES").execute(&mut *other).await.unwrap();
     let done = driver.commit(set(&record, "a", "2")).await.unwrap();
     assert!(matches!(done, CommitOutcome::Done(_)));
+}
+
+// P2
+async fn a_write_in_one_trip_ends_in_time_on_the_server_too() {
+    let name = environment();
+    let limit = Duration::from_secs(1);
+    let driver = builder().environment(&name).call_timeout(limit).connect().await.unwrap();
+    let environment = Environment::new(driver, name.clone()).await;
+    let (driver, admin) = (&environment.driver, admin().await);
+    let record = created(driver, 1).await;
+    let slow = "CREATE TRIGGER {env}_slow BEFORE INSERT ON {env}_items FOR EACH ROW
+        SET NEW.value = IF(SLEEP(4), NEW.value, NEW.value)";
+    count_blocks(&name).await;
+    for key in ["a", "b"] {
+        driver.commit(set(&record, key, "1")).await.unwrap();
+    }
+    assert!(blocks(&name).await > 1);
+    run(&name, slow).await;
+    let error = driver.commit(set(&record, "c", "1")).await.unwrap_err();
+    assert_eq!(error.kind(), Timeout, "{error}");
+    let running = format!(
+        "SELECT count(*) FROM information_schema.processlist
+        WHERE state = 'User sleep' AND info LIKE '%{name}%'"
+    );
+    let running = || sqlx::query_scalar::<_, i64>(AssertSqlSafe(running.clone()));
+    while running().fetch_one(&admin).await.unwrap() > 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let items = &load(driver, &record).await[0].items;
+    assert_eq!(["b", "c"].map(|key| items.get(key).is_some()), [true, false]);
+    run(&name, "DROP TRIGGER {env}_slow; DROP TABLE {env}_log").await;
 }

@@ -6,8 +6,7 @@ use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use web_session::driver::DriverErrorKind::{Configuration, Timeout, TooLarge, Unavailable};
 use web_session::driver::{
-    Commit, CommitOutcome, Create, Destroy, EnvironmentState, Limits, List, Locator, OnMissing,
-    Target,
+    Commit, CommitOutcome, Create, Destroy, EnvironmentState, List, Locator, OnMissing, Target,
 };
 use web_session::{Driver, PostgresDriver, PostgresDriverBuilder};
 
@@ -313,11 +312,7 @@ async fn sessions_are_created_together_whatever_the_connections_are_told() {
 async fn items_are_stored_together_by_what_the_sessions_hold_then() {
     let environment = fresh().await;
     let (driver, name, admin) = (&environment.driver, &environment.name, admin().await);
-    let store = |n: u8, key: &str| {
-        let mut commit = set(&record(n), key, "1");
-        commit.limits = Limits::default().with_items(2);
-        driver.commit(commit)
-    };
+    let store = |n: u8, key: &str| driver.commit(set_one_of_two(n, key));
     join_all((0..80).map(|n| created(driver, n))).await;
     // Whoever looks for a session has begun to look then, and waits before it is found.
     run(

@@ -260,10 +260,12 @@ pub(super) fn one_by_one<'a>(arguments: &[Argument<'a>], rows: usize) -> Vec<Val
                 let bytes = |at: &usize| {
                     columns.iter().map(|column| column.get(*at).bytes()).sum::<usize>()
                 };
-                let shortest = || (0..given).min_by_key(bytes).unwrap_or_default();
                 let fillers = rows.saturating_sub(given);
-                let filler = if fillers > 0 { shortest() } else { 0 };
-                for at in (0..given).chain(repeat_n(filler, fillers)) {
+                let shortest = match fillers {
+                    0 => 0,
+                    _ => (0..given).min_by_key(bytes).unwrap_or_default(),
+                };
+                for at in (0..given).chain(repeat_n(shortest, fillers)) {
                     values.extend(columns.iter().map(|column| column.get(at)));
                 }
             }

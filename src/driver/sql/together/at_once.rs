@@ -43,13 +43,17 @@ pub(in super::super) enum Form {
 impl Form {
     /// Whether it creates what is planned.
     fn creates(self, plan: &Plan<'_>) -> bool {
-        let can_be_filled_up =
-            || !plan.items.is_empty() && plan.may_be_filled_up(plan.created.len());
-        match self {
-            Self::Text => plan.fits(MOST_ROWS) && can_be_filled_up(),
-            Self::Statement => plan.fits(MOST_AT_ONCE),
-            Self::Block => plan.fits(MOST_AT_ONCE) && can_be_filled_up(),
-        }
+        let most = match self {
+            Self::Text => MOST_ROWS,
+            Self::Statement | Self::Block => MOST_AT_ONCE,
+        };
+        self.takes(plan, most, plan.created.len())
+    }
+
+    /// Whether there is a text for so many rows at most, beside a list of so many sessions.
+    fn takes(self, plan: &Plan<'_>, most: usize, sessions: usize) -> bool {
+        let can_be_filled_up = || !plan.items.is_empty() && plan.may_be_filled_up(sessions);
+        plan.fits(most) && (self == Self::Statement || can_be_filled_up())
     }
 }
 
@@ -62,9 +66,13 @@ pub(in super::super) async fn write_at_once<C: Connection>(
     calls: &[&Call],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
     let (Some(whole), Some(commits)) = (&sql.whole, commits(calls)) else { return Ok(None) };
-    match create(db, whole, &commits).await? {
-        None => store(db, whole, &commits).await,
-        answers => Ok(answers),
+    let answers = match create(db, whole, &commits).await {
+        Ok(None) => store(db, whole, &commits).await,
+        answers => answers,
+    };
+    match answers {
+        Err(failure) if failure.is_undone() => Ok(None),
+        answers => answers,
     }
 }
 
@@ -90,9 +98,7 @@ async fn create<C: Connection>(
     if plan.created.is_empty() || !whole.form.creates(&plan) {
         return Ok(None);
     }
-    if unless_undone(plan.run_at_once(db, whole).await)?.is_none() {
-        return Ok(None);
-    }
+    plan.run_at_once(db, whole).await?;
     Ok(Some(answers.into_iter().map(|record| record.map(Answer::done)).collect()))
 }
 
@@ -120,8 +126,7 @@ async fn store<C: Connection>(
     else {
         return Ok(None);
     };
-    let is_filled_up = whole.form != Form::Statement;
-    if !plan.fits(MOST_ROWS) || (is_filled_up && !plan.may_be_filled_up(sessions.len())) {
+    if !whole.form.takes(&plan, MOST_ROWS, sessions.len()) {
         return Ok(None);
     }
     let (sessions, items) = (List::uids(&sessions), item_lists(&plan.items));
@@ -148,14 +153,12 @@ async fn store<C: Connection>(
         ],
     };
     let mut found: HashMap<SessionRef, SessionRecord> = HashMap::new();
-    let stores = db.fetch_many(&whole.store, &arguments, |row| {
+    db.fetch_many(&whole.store, &arguments, |row| {
         let record = record(row)?;
         found.insert(record.session, record);
         Ok(())
-    });
-    if unless_undone(stores.await)?.is_none() {
-        return Ok(None);
-    }
+    })
+    .await?;
     let stored = |commit: &&Commit| match &commit.target {
         Target::Seen { session, .. } => {
             found.get(session).filter(|record| record.is_live(latest)).cloned().map(Answer::done)
@@ -163,11 +166,4 @@ async fn store<C: Connection>(
         _ => None,
     };
     Ok(Some(commits.iter().map(stored).collect()))
-}
-
-fn unless_undone<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
-    match answer {
-        Err(failure) if failure.is_undone() => Ok(None),
-        answer => answer.map(Some),
-    }
 }

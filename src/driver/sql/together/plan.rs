@@ -173,9 +173,9 @@ impl<'a> Plan<'a> {
     /// Whether a list of the items may be filled up to as many rows as a longer one has: what it is filled up with is
     /// sent as well.
     pub(super) fn may_be_filled_up(&self, rows: usize) -> bool {
-        let bytes = self.items.iter().map(|(_, _, key, value)| key.len() + value.len());
+        let shortest = self.items.iter().map(bytes_of).min().unwrap_or_default();
         let fillers = filled_up(rows.max(self.items.len())) - self.items.len();
-        fillers * bytes.min().unwrap_or_default() <= MOST_BYTES / 2
+        fillers * shortest <= MOST_BYTES / 2
     }
 
     async fn is_within<C: Connection>(
@@ -226,12 +226,16 @@ pub(super) fn what_exceeds<'a>(
     ]
 }
 
+fn bytes_of((_, _, key, value): &Item<'_>) -> usize {
+    key.len() + value.len()
+}
+
 /// How many items the next statement takes: servers refuse packets that are very long.
 fn portion(items: &[Item<'_>]) -> usize {
     let mut bytes = 0;
-    let fits = |(_, _, key, value): &&Item<'_>| {
+    let fits = |item: &&Item<'_>| {
         let is_first = bytes == 0;
-        bytes += key.len() + value.len();
+        bytes += bytes_of(item);
         is_first || bytes <= MOST_BYTES
     };
     items.iter().take(MOST_ROWS).take_while(fits).count()
