@@ -4,9 +4,11 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -83,11 +85,20 @@ pub fn command(program: &str, user: Option<&str>) -> Command {
     }
 }
 
+/// A port that nobody has and that no other test of this process gets. It is none of those that the
+/// system itself gives to listeners and clients (from 32 768 on Linux): one of these could be gone
+/// before the server is there, or while it is down.
 pub fn free_port() -> u16 {
+    const PORTS: Range<u16> = 12_000..22_000;
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Processes that run at the same time begin at different ports.
+    let first = process::id() % 100 * 100;
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let given = GIVEN.fetch_add(1, Relaxed);
+        let port = PORTS.start + (u16::try_from(first).unwrap() + given) % PORTS.len() as u16;
         // The nodes of a cluster use one more, ten thousand above.
-        if port < 50_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
             return port;
         }
     }
