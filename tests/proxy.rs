@@ -13,7 +13,10 @@ mod servers;
 use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -29,25 +32,27 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use libtest_mimic::{Arguments, Trial};
-use private::{command, free_port, missing};
+use private::{command, missing};
 use tempfile::TempDir;
 use web_session::{
     Application, CacheControl, MemoryDriver, SessionError, SessionLayer, SessionLayerBuilder,
     SessionManager, Store, Vary,
 };
 
+/// The socket of an nginx, in its folder: no other test can have it, as it could a port.
+const LISTENS_AT: &str = "socket";
+
 /// An nginx with an empty cache. It is killed when it is dropped.
 struct Nginx {
     /// Without a master, so that there is one process to kill.
     process: Child,
-    port: u16,
     folder: TempDir,
 }
 
 impl Nginx {
     fn start(application: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
+        let listens_at = folder.path().join(LISTENS_AT).display().to_string();
         // By itself nginx keeps no response that sets a cookie.
         let configuration = format!(
             "daemon off;
@@ -64,7 +69,7 @@ impl Nginx {
                 scgi_temp_path scgi;
                 proxy_cache_path cache keys_zone=pages:1m;
                 server {{
-                    listen 127.0.0.1:{port};
+                    listen unix:{listens_at};
                     location / {{
                         proxy_pass http://{application};
                         proxy_cache pages;
@@ -80,19 +85,26 @@ impl Nginx {
         let mut nginx = command("nginx", None);
         nginx.arg("-p").arg(folder.path()).arg("-c").arg(file).args(["-e", "log"]);
         let process = nginx.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut nginx = Self { process, port, folder };
+        let mut nginx = Self { process, folder };
         nginx.wait();
         nginx
     }
 
     fn wait(&mut self) {
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while UnixStream::connect(self.listens_at()).is_err() {
             let has_ended = self.process.try_wait().unwrap().is_some();
-            let log = || fs::read_to_string(self.folder.path().join("log"));
-            assert!(!has_ended && begun.elapsed() < Duration::from_secs(60), "{:?}", log());
+            assert!(!has_ended && begun.elapsed() < Duration::from_secs(60), "{:?}", self.log());
             sleep(Duration::from_millis(10));
         }
+    }
+
+    fn listens_at(&self) -> PathBuf {
+        self.folder.path().join(LISTENS_AT)
+    }
+
+    fn log(&self) -> io::Result<String> {
+        fs::read_to_string(self.folder.path().join("log"))
     }
 }
 
@@ -213,7 +225,7 @@ struct Answer {
 
 impl Visitor {
     async fn get(&mut self, site: &Site, path: &str) -> Answer {
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", site.nginx.port)).await.unwrap();
+        let stream = tokio::net::UnixStream::connect(site.nginx.listens_at()).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
@@ -223,7 +235,8 @@ impl Visitor {
             request = request.header(COOKIE, format!("sessionID={id}"));
         }
         let request = request.body(Empty::<Bytes>::new()).unwrap();
-        let response = sender.send_request(request).await.unwrap();
+        let response = sender.send_request(request).await;
+        let response = response.unwrap_or_else(|error| panic!("{error}: {:?}", site.nginx.log()));
         assert_eq!(response.status(), StatusCode::OK);
         if let Some(cookie) = response.headers().get(SET_COOKIE) {
             let (pair, _) = cookie.to_str().unwrap().split_once(';').unwrap();
