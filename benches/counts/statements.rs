@@ -1,6 +1,6 @@
 //! Statements a request, of a lone one and of 64 at once: for the SQL databases what sqlx logs, which
 //! is one line for each text that it sends, `BEGIN` and `COMMIT` included; for Redis the commands that
-//! name a key of the environment.
+//! name a key of the environment, those of a pipeline one by one: loads at once are as many commands in few trips.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -466,7 +466,7 @@ impl Drop for Private {
 /// A client that holds a lock.
 pub struct Held {
     child: Child,
-    stdin: Option<std::process::ChildStdin>,
+    stdin: Option<process::ChildStdin>,
 }
 
 impl Drop for Held {

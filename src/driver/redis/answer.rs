@@ -1,10 +1,8 @@
 //! What the scripts answer, read without trusting it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use redis::{Value, from_redis_value};
-use serde::Deserialize;
 use uuid::Uuid;
 
 use super::keys::{Home, home, uid};
@@ -130,34 +128,45 @@ pub(super) fn pack(record: &SessionRecord) -> String {
     text
 }
 
-/// Reads all fields and values of a hash from a JSON array: the record, and the items whose fields begin with
-/// the prefix. `None` if it is no session.
-pub(super) fn fields(
-    all: &[u8],
-    prefix: Option<&str>,
-) -> Result<Option<(SessionRecord, Items)>, DriverError> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-    let all: Vec<Text<'_>> = serde_json::from_slice(all).map_err(|_| corrupt())?;
-    let mut values = [None; FIELDS.len()];
-    let mut items = Vec::new();
-    for pair in all.chunks_exact(2) {
-        let [Text(field), Text(value)] = pair else { continue };
-        let place = FIELDS.iter().zip(&mut values).find(|(name, _)| *name == field);
-        if let Some((_, place)) = place {
-            *place = Some(&**value);
-        } else if let Some(key) = prefix.and_then(|prefix| field.strip_prefix(prefix)) {
-            items.push((Arc::from(key), Arc::from(&**value)));
-        }
-    }
-    let [Some(parts), principal, note] = values else {
-        return Ok(None);
-    };
-    Ok(Some((record_of(parts, principal, note)?, items.into_iter().collect())))
+/// What lies at a key.
+pub(super) enum Hash {
+    Nothing,
+    Alias(Home),
+    /// With the items of one application, and how many bytes all fields and values have.
+    Session(SessionRecord, Items, usize),
 }
 
-fn record(value: Value) -> Result<SessionRecord, DriverError> {
+/// Reads all fields and values of a hash: of items those whose fields begin with the prefix.
+pub(super) fn hash(answer: &Value, prefix: Option<&str>) -> Result<Hash, DriverError> {
+    let mut values = [None; FIELDS.len()];
+    let (mut alias, mut items, mut bytes) = (None, Vec::new(), 0);
+    for pair in answer.as_map_iter().ok_or_else(corrupt)? {
+        let (Value::BulkString(field), Value::BulkString(value)) = pair else {
+            return Err(corrupt());
+        };
+        bytes += field.len() + value.len();
+        let read = |text| str::from_utf8(text).map_err(|_| corrupt());
+        let place = FIELDS.iter().zip(&mut values).find(|(name, _)| name.as_bytes() == field);
+        if let Some((_, place)) = place {
+            *place = Some(read(value)?);
+        } else if field == b"home" {
+            alias = Some(read(value)?);
+        } else if let Some(key) = prefix.and_then(|prefix| field.strip_prefix(prefix.as_bytes())) {
+            items.push((Arc::from(read(key)?), Arc::from(read(value)?)));
+        }
+    }
+    match (values, alias) {
+        ([Some(parts), principal, note], _) => {
+            let record = record_of(parts, principal, note)?;
+            Ok(Hash::Session(record, items.into_iter().collect(), bytes))
+        }
+        (_, Some(home)) => Ok(Hash::Alias(home.to_owned())),
+        _ if bytes == 0 => Ok(Hash::Nothing),
+        _ => Err(corrupt()),
+    }
+}
+
+pub(super) fn record(value: Value) -> Result<SessionRecord, DriverError> {
     let Value::Array(fields) = value else {
         return Err(corrupt());
     };

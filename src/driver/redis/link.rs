@@ -54,6 +54,23 @@ impl Link {
         self.send_for(self.patience, command, effect).await
     }
 
+    /// Sends a command that changes nothing, and leaves it to the caller to try again.
+    pub(super) async fn read_once(&self, command: &Cmd) -> RedisResult<Value> {
+        self.send_for(Duration::ZERO, command, Effect::Repeatable).await
+    }
+
+    /// Sends commands that change nothing together, and leaves it to the caller to try again. Answers of single
+    /// commands may be errors.
+    pub(super) async fn read_all_once(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        let count = commands.len();
+        match self.connection.clone() {
+            Connection::Server(mut server) => server.req_packed_commands(commands, 0, count).await,
+            Connection::Cluster(mut cluster) => {
+                cluster.req_packed_commands(commands, 0, count).await
+            }
+        }
+    }
+
     async fn send_for(
         &self,
         patience: Duration,

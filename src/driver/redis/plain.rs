@@ -1,30 +1,54 @@
-//! The quick way of calls that find what they expect, in one short script each.
+//! The quick way of calls that find what they expect, in one command or one short script each.
 //!
 //! Whatever is anything else - a session that has ended, one with much in it - is left to the complete
 //! scripts, so all that is decided about it is decided in one place.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use redis::Value;
 use tokio::time::Instant;
 
-use super::answer::{corrupt, fields};
-use super::keys::{Home, home, prefix, prefix_len, uid};
-use super::scripts::{PLAIN_COMMIT, PLAIN_CREATE, PLAIN_LOAD, Script};
+use super::answer::{Hash, corrupt, hash, record};
+use super::keys::{home, prefix, prefix_len, uid};
+use super::scripts::{PLAIN_COMMIT, PLAIN_CREATE};
 use super::storage::{LONGEST, Storage, VERSION};
-use super::together::{Arguments, Call};
+use super::together::{Arguments, Read, Write};
 use crate::clock::Timestamp;
 use crate::driver::{Commit, DriverError, Found, Load, Locator, SessionRecord, Target};
+use crate::id::SessionKey;
 
 /// How many bytes of fields and values a session has at most that is handled here: it is read as a whole,
 /// with the items of all applications.
 const MOST_BYTES: usize = 16 << 10;
 
+/// Sessions that had more when they were last loaded, of which no more than what is wanted is read next time.
+#[derive(Default)]
+pub(super) struct Large(Mutex<HashSet<SessionKey>>);
+
+impl Large {
+    /// How many are kept in mind. With one more it begins anew.
+    const MOST: usize = 1_024;
+
+    fn has(&self, key: &SessionKey) -> bool {
+        self.0.lock().contains(key)
+    }
+
+    fn add(&self, key: SessionKey) {
+        let mut keys = self.0.lock();
+        if keys.len() == Self::MOST {
+            keys.clear();
+        }
+        keys.insert(key);
+    }
+}
+
 /// How many arguments one command takes at most; a script can pass on some thousands.
 const MOST_ARGUMENTS: usize = 1_000;
 
 impl Storage {
-    /// Loads one session by its key. `None` if the complete way has to.
+    /// Loads one session by its key, as a whole. `None` if the complete way has to.
     pub(super) async fn load_plain(
         self: &Arc<Self>,
         load: &Load,
@@ -33,28 +57,32 @@ impl Storage {
         let [Locator::Key(key)] = load.sessions.as_slice() else {
             return Ok(None);
         };
-        let arguments = || {
-            let mut arguments = Arguments::default();
-            arguments.push_number(MOST_BYTES);
-            arguments
-        };
-        let answer = self.answer_of(&PLAIN_LOAD, home(key), arguments, deadline);
-        let Some(all) = answer.await? else {
+        if self.large.has(key) {
             return Ok(None);
-        };
-        if all.is_empty() {
-            return Ok(Some(Vec::new()));
         }
         let wanted = load.application.as_ref().map(prefix);
-        // Whatever cannot be read here may be of another application.
-        let Ok(Some((record, items))) = fields(&all, wanted.as_deref()) else {
-            return Ok(None);
-        };
-        if record.key != *key && record.previous_key != Some(*key) {
-            return Ok(None);
+        let mut lies_at = home(key);
+        // An alias leads to a session, never to another alias.
+        for _ in 0..2 {
+            let read = Read(self.keys.session(&lies_at));
+            match hash(&self.read_plain(read, deadline).await?, wanted.as_deref()) {
+                Ok(Hash::Nothing) => return Ok(Some(Vec::new())),
+                Ok(Hash::Alias(home)) => lies_at = home,
+                Ok(Hash::Session(record, items, bytes)) => {
+                    if record.key != *key && record.previous_key != Some(*key) {
+                        return Ok(None);
+                    }
+                    if bytes > MOST_BYTES {
+                        self.large.add(*key);
+                    }
+                    load.limits.check_items(&items)?;
+                    return Ok(Some(vec![Found::new(record, items)]));
+                }
+                // The complete way says what is wrong.
+                Err(_) => return Ok(None),
+            }
         }
-        load.limits.check_items(&items)?;
-        Ok(Some(vec![Found::new(record, items)]))
+        Ok(None)
     }
 
     /// Stores and removes items of a session, and answers its record. `None` if the complete way has to
@@ -64,7 +92,7 @@ impl Storage {
         commit: &Commit,
         deadline: Instant,
     ) -> Result<Option<SessionRecord>, DriverError> {
-        let (lies_at, uid, key) = match &commit.target {
+        let (mut lies_at, uid, key) = match &commit.target {
             Target::Seen { session, key } => (home(key), uid(session), String::new()),
             Target::Presented { key, .. } => (home(key), String::new(), home(key)),
             Target::New(_) | Target::Existing(_) => return Ok(None),
@@ -111,10 +139,19 @@ impl Storage {
             }
             arguments
         };
-        match self.answer_of(&PLAIN_COMMIT, lies_at, arguments, deadline).await? {
-            Some(all) => Ok(Some(fields(&all, None)?.ok_or_else(corrupt)?.0)),
-            None => Ok(None),
+        // An alias leads to a session, never to another alias.
+        for _ in 0..2 {
+            let keys = vec![self.keys.session(&lies_at)];
+            let write = Write { script: &PLAIN_COMMIT, keys, arguments: arguments() };
+            match self.write_plain(write, deadline).await? {
+                Value::BulkString(home) => {
+                    lies_at = String::from_utf8(home).map_err(|_| corrupt())?;
+                }
+                Value::Nil => return Ok(None),
+                answer => return record(answer).map(Some),
+            }
         }
+        Ok(None)
     }
 
     /// Stores a session of nobody on a server that holds all keys. `false` if the complete way has to decide;
@@ -152,33 +189,7 @@ impl Storage {
             arguments.push(field);
             arguments.push(value);
         }
-        let call = Call { script: &PLAIN_CREATE, keys, arguments };
-        Ok(self.run_plain(call, deadline).await? == Value::Int(1))
-    }
-
-    /// Fields and values of a session as a JSON array, unless there is no answer.
-    async fn answer_of(
-        self: &Arc<Self>,
-        script: &'static Script,
-        mut lies_at: Home,
-        arguments: impl Fn() -> Arguments,
-        deadline: Instant,
-    ) -> Result<Option<Vec<u8>>, DriverError> {
-        // An alias leads to a session, never to another alias.
-        for _ in 0..2 {
-            let keys = vec![self.keys.session(&lies_at)];
-            let call = Call { script, keys, arguments: arguments() };
-            match self.run_plain(call, deadline).await? {
-                Value::Nil => return Ok(None),
-                Value::BulkString(all) if all.is_empty() || all.starts_with(b"[") => {
-                    return Ok(Some(all));
-                }
-                Value::BulkString(home) => {
-                    lies_at = String::from_utf8(home).map_err(|_| corrupt())?;
-                }
-                _ => return Err(corrupt()),
-            }
-        }
-        Ok(None)
+        let write = Write { script: &PLAIN_CREATE, keys, arguments };
+        Ok(self.write_plain(write, deadline).await? == Value::Int(1))
     }
 }

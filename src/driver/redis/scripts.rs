@@ -28,11 +28,6 @@ impl Script {
     pub(super) fn effect(&self) -> Effect {
         self.effect
     }
-
-    /// Whether it changes what is stored.
-    pub(super) fn writes(&self) -> bool {
-        self.effect == Effect::Once
-    }
 }
 
 macro_rules! script {
@@ -43,7 +38,6 @@ macro_rules! script {
     };
 }
 
-script!(PLAIN_LOAD, Repeatable, "plain/load.lua", "plain/each.lua");
 script!(PLAIN_COMMIT, Once, "plain/commit.lua", "plain/each.lua");
 script!(PLAIN_CREATE, Once, "plain/create.lua", "plain/each.lua");
 script!(LOAD, Repeatable, "session.lua", "load.lua");

@@ -1,34 +1,52 @@
-//! Plain calls that wait at the same moment, and are run by one script.
+//! Plain calls that wait at the same moment: reads go in one pipeline, and writes are run by one script.
 //!
 //! A script runs as many calls as wait, each by itself: what goes wrong with one is answered by nothing
 //! for that one.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::future::Future;
+use std::io::Write as _;
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redis::{ErrorKind, ServerErrorKind, Value};
+use redis::{ErrorKind, Pipeline, ServerErrorKind, Value};
 use tokio::time::Instant;
 
 use super::answer::corrupt;
 use super::keys::prefix;
-use super::link::may_be_sent_again;
+use super::link::{Effect, may_be_sent_again};
 use super::scripts::Script;
 use super::storage::Storage;
 use crate::driver::lane::{AtDeadline, Lane, Lone, Place, Reply, Run, Work};
 use crate::driver::{ApplicationName, DriverError};
 
-/// How many calls one script runs at most. Other clients of the server wait meanwhile.
+/// How many calls go together at most. Other clients of the server wait meanwhile.
 const MOST_CALLS: usize = 32;
 
-/// How many scripts of one kind are on their way at the same moment, so that the server works on one while
+/// How many batches of one kind are on their way at the same moment, so that the server works on one while
 /// the answers of another are read.
-const SCRIPTS_AT_ONCE: usize = 4;
+const BATCHES_AT_ONCE: usize = 4;
+
+/// A call that may go with others of its kind.
+pub(super) trait Call: Sized + Send + Sync + 'static {
+    /// What all calls of a batch have in common.
+    type Kind: PartialEq + Send;
+
+    fn kind(&self) -> Self::Kind;
+
+    /// Sends calls of one kind, and answers each.
+    fn send(
+        storage: &Storage,
+        calls: &[&Self],
+    ) -> impl Future<Output = Result<Vec<Value>, DriverError>> + Send;
+}
+
+/// Reads all fields and values of the hash that lies at this key.
+pub(super) struct Read(pub(super) String);
 
 /// What a script does for one call: on these keys, with these arguments.
-pub(super) struct Call {
+pub(super) struct Write {
     pub(super) script: &'static Script,
     pub(super) keys: Vec<String>,
     pub(super) arguments: Arguments,
@@ -68,15 +86,15 @@ impl Arguments {
 }
 
 /// A call that waits, and where its answer goes.
-pub(super) struct Waiting {
-    call: Call,
+pub(super) struct Waiting<C> {
+    call: C,
     reply: Reply<Result<Value, DriverError>>,
 }
 
 /// The calls that wait: those that read and those that write go one beside the other.
 pub(super) struct Lanes {
-    reads: Arc<Lane<Waiting>>,
-    writes: Arc<Lane<Waiting>>,
+    reads: Arc<Lane<Waiting<Read>>>,
+    writes: Arc<Lane<Waiting<Write>>>,
     /// Whether keys are known to lie on several servers, so that a script reaches those of one call only.
     keys_are_spread: AtomicBool,
 }
@@ -84,31 +102,38 @@ pub(super) struct Lanes {
 impl Lanes {
     pub(super) fn new(keys_are_spread: bool) -> Self {
         Self {
-            reads: Arc::new(Lane::new(SCRIPTS_AT_ONCE, Lone::WithCaller)),
-            writes: Arc::new(Lane::new(SCRIPTS_AT_ONCE, Lone::WithCaller)),
+            reads: Arc::new(Lane::new(BATCHES_AT_ONCE, Lone::WithCaller)),
+            writes: Arc::new(Lane::new(BATCHES_AT_ONCE, Lone::WithCaller)),
             keys_are_spread: keys_are_spread.into(),
         }
     }
 }
 
-/// The script that a batch runs, and how many calls.
-#[derive(Default)]
-pub(super) struct Group {
-    script: Option<&'static Script>,
+/// The kind of a batch, and how many calls it has.
+pub(super) struct Group<K> {
+    kind: Option<K>,
     calls: usize,
 }
 
-impl Work for Waiting {
-    type Group = Group;
+impl<K> Default for Group<K> {
+    fn default() -> Self {
+        Self { kind: None, calls: 0 }
+    }
+}
+
+impl<C: Call> Work for Waiting<C> {
+    type Group = Group<C::Kind>;
 
     fn is_given_up(&self) -> bool {
         self.reply.is_closed()
     }
 
-    fn place(&self, group: &mut Group) -> Place {
-        if !std::ptr::eq(*group.script.get_or_insert(self.call.script), self.call.script) {
+    fn place(&self, group: &mut Self::Group) -> Place {
+        let kind = self.call.kind();
+        if group.kind.as_ref().is_some_and(|theirs| *theirs != kind) {
             return Place::Waits;
         }
+        group.kind = Some(kind);
         if group.calls == MOST_CALLS {
             return Place::Ends;
         }
@@ -123,39 +148,90 @@ impl Storage {
         self.lanes.keys_are_spread.load(Ordering::Relaxed)
     }
 
-    /// Runs a plain call, with others where one server holds all keys. Nothing is answered where the script
-    /// could not run.
-    pub(super) async fn run_plain(
+    pub(super) async fn read_plain(
         self: &Arc<Self>,
-        call: Call,
+        read: Read,
+        deadline: Instant,
+    ) -> Result<Value, DriverError> {
+        self.call_plain(&self.lanes.reads, read, deadline).await
+    }
+
+    pub(super) async fn write_plain(
+        self: &Arc<Self>,
+        write: Write,
+        deadline: Instant,
+    ) -> Result<Value, DriverError> {
+        self.call_plain(&self.lanes.writes, write, deadline).await
+    }
+
+    /// Runs a plain call, with others where one server holds all keys. Nothing is answered where it could not
+    /// be run.
+    async fn call_plain<C: Call>(
+        self: &Arc<Self>,
+        lane: &Arc<Lane<Waiting<C>>>,
+        call: C,
         deadline: Instant,
     ) -> Result<Value, DriverError> {
         if self.keys_are_spread() {
-            let mut answers = self.by(deadline, Box::pin(self.run_calls(&[&call]))).await?;
+            let mut answers = self.by(deadline, Box::pin(C::send(self, &[&call]))).await?;
             return Ok(answers.pop().unwrap_or(Value::Nil));
         }
-        let lane = if call.script.writes() { &self.lanes.writes } else { &self.lanes.reads };
         let waiting = |reply| Waiting { call, reply };
         let answer = lane.call(self, deadline, AtDeadline::Leave, waiting).await;
         answer.unwrap_or_else(|why| Err(DriverError::unanswered(why, || self.timed_out())))
     }
+}
 
-    /// Runs calls of one script.
-    async fn run_calls(&self, calls: &[&Call]) -> Result<Vec<Value>, DriverError> {
-        let Some(Call { script, keys, .. }) = calls.first() else {
+impl Call for Read {
+    type Kind = ();
+
+    fn kind(&self) {}
+
+    async fn send(storage: &Storage, reads: &[&Self]) -> Result<Vec<Value>, DriverError> {
+        let answers = if let [Self(key)] = reads {
+            let answer = storage.link.read_once(redis::cmd("HGETALL").arg(key)).await;
+            answer.map(|answer| vec![answer])
+        } else {
+            let mut commands = Pipeline::with_capacity(reads.len());
+            for Self(key) in reads {
+                commands.cmd("HGETALL").arg(key);
+            }
+            storage.link.read_all_once(&commands).await
+        };
+        match answers {
+            Ok(answers) if answers.len() == reads.len() => Ok(answers),
+            Ok(_) => Err(corrupt()),
+            Err(error) if may_be_sent_again(&error, Effect::Repeatable) => {
+                Ok(vec![Value::Nil; reads.len()])
+            }
+            Err(error) => Err(storage.error(error)),
+        }
+    }
+}
+
+impl Call for Write {
+    /// The script.
+    type Kind = &'static str;
+
+    fn kind(&self) -> Self::Kind {
+        self.script.digest()
+    }
+
+    async fn send(storage: &Storage, writes: &[&Self]) -> Result<Vec<Value>, DriverError> {
+        let Some(Self { script, keys, .. }) = writes.first() else {
             return Ok(Vec::new());
         };
-        let count = |call: &&Call| call.arguments.ends.len().to_string();
-        let counts: Vec<_> = calls.iter().map(count).collect();
+        let count = |write: &&Self| write.arguments.ends.len().to_string();
+        let counts: Vec<_> = writes.iter().map(count).collect();
         let keys_each = keys.len().to_string();
         let mut arguments = vec![keys_each.as_bytes()];
-        for (call, count) in calls.iter().zip(&counts) {
+        for (write, count) in writes.iter().zip(&counts) {
             arguments.push(count.as_bytes());
-            arguments.extend(call.arguments.iter());
+            arguments.extend(write.arguments.iter());
         }
-        let keys: Vec<_> = calls.iter().flat_map(|call| &call.keys).collect();
-        let error = match self.link.run_once(script, &keys, &arguments).await {
-            Ok(Value::Array(answers)) if answers.len() == calls.len() => return Ok(answers),
+        let keys: Vec<_> = writes.iter().flat_map(|write| &write.keys).collect();
+        let error = match storage.link.run_once(script, &keys, &arguments).await {
+            Ok(Value::Array(answers)) if answers.len() == writes.len() => return Ok(answers),
             Ok(_) => return Err(corrupt()),
             Err(error) => error,
         };
@@ -163,21 +239,21 @@ impl Storage {
         let is = |kind| error.kind() == ErrorKind::Server(kind);
         if is(CrossSlot) {
             // What looks like one server is a proxy in front of several.
-            self.lanes.keys_are_spread.store(true, Ordering::Relaxed);
+            storage.lanes.keys_are_spread.store(true, Ordering::Relaxed);
         }
-        let is_refused = is(CrossSlot) || (is(ResponseError) && calls.len() > 1);
+        let is_refused = is(CrossSlot) || (is(ResponseError) && writes.len() > 1);
         if is_refused || may_be_sent_again(&error, script.effect()) {
             // Each goes the complete way, as long as its caller waits.
-            return Ok(vec![Value::Nil; calls.len()]);
+            return Ok(vec![Value::Nil; writes.len()]);
         }
-        Err(self.error(error))
+        Err(storage.error(error))
     }
 }
 
-impl Run<Waiting> for Storage {
-    async fn run(self: Arc<Self>, batch: Vec<Waiting>) {
+impl<C: Call> Run<Waiting<C>> for Storage {
+    async fn run(self: Arc<Self>, batch: Vec<Waiting<C>>) {
         let calls: Vec<_> = batch.iter().map(|waiting| &waiting.call).collect();
-        let answers = self.in_time(self.run_calls(&calls)).await;
+        let answers = self.in_time(C::send(&self, &calls)).await;
         // Whoever does not wait any more has no use for it.
         match answers {
             Ok(answers) => {

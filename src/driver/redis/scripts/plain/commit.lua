@@ -1,10 +1,10 @@
 -- Behind `key` is the key where a session lies, behind `from` its uid or '', its key or '', now, how many bytes and
 -- how many fields it may have before, how many items are stored, each as field and value, and to `last` the fields
 -- that are removed.
--- Answers the place of the session if there is its alias, else the fields and values of its record as one JSON
--- array, or nothing if it is not that session, not live or too large, or if the calls before have read a mebibyte,
--- and then nothing is changed.
-local spent = 0
+-- Answers the record, and false for what it has not, or the place of the session if there is its alias; or nothing
+-- if it is not that session, not live or too large, or if the calls before have read a mebibyte, and then nothing is
+-- changed.
+local spent, PLACES = 0, {rec = 1, pri = 2, note = 3}
 
 local function one(key, from, last)
   if spent > 1048576 then
@@ -14,20 +14,20 @@ local function one(key, from, last)
   if #flat == 2 and flat[1] == 'home' then
     return flat[2]
   end
-  local bytes, record, rec = 0, {}, ''
+  local bytes, record = 0, {'', false, false}
   for at = 1, #flat, 2 do
     local field, value = flat[at], flat[at + 1]
     bytes = bytes + #field + #value
-    if field:sub(1, 2) ~= 'i:' then
-      record[#record + 1] = field
-      record[#record + 1] = value
-      rec = field == 'rec' and value or rec
+    if PLACES[field] then
+      record[PLACES[field]] = value
     end
   end
   spent = spent + bytes
-  local uid, own_key, expires = rec:match('^(%S+) (%S+) (%S+) %S+ %S+ %S+ %S+ %S+ %S+$')
-  local is_the_one = uid and (ARGV[from + 1] == '' or ARGV[from + 1] == uid)
-    and (ARGV[from + 2] == '' or ARGV[from + 2] == own_key)
+  -- The uid has 32 digits and the key 64: their places are known, and looking for them takes longer.
+  local rec = record[1]
+  local expires = rec:match('^ (%S+) %S+ %S+ %S+ %S+ %S+ %S+$', 98)
+  local is_the_one = expires and (ARGV[from + 1] == '' or ARGV[from + 1] == rec:sub(1, 32))
+    and (ARGV[from + 2] == '' or ARGV[from + 2] == rec:sub(34, 97))
   if not is_the_one or tonumber(expires) <= tonumber(ARGV[from + 3]) then
     return false
   end
@@ -41,5 +41,5 @@ local function one(key, from, last)
   if removed <= last then
     redis.call('HDEL', KEYS[key + 1], unpack(ARGV, removed, last))
   end
-  return cjson.encode(record)
+  return record
 end
