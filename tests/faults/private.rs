@@ -86,12 +86,12 @@ pub fn command(program: &str, user: Option<&str>) -> Command {
 }
 
 /// A port that nobody has and that no other test of this process gets. It is none of those that the
-/// system itself gives to listeners and clients (from 32 768 on Linux): one of these could be gone
-/// before the server is there, or while it is down.
+/// system itself gives to listeners and clients (from 32 768 on Linux, unless set otherwise): one of
+/// these could be gone before the server is there, or while it is down.
 pub fn free_port() -> u16 {
     const PORTS: Range<u16> = 12_000..22_000;
     static GIVEN: AtomicU16 = AtomicU16::new(0);
-    // Processes that run at the same time begin at different ports.
+    // Processes that run at the same time rarely begin at the same port.
     let first = process::id() % 100 * 100;
     loop {
         let given = GIVEN.fetch_add(1, Relaxed);

@@ -1,4 +1,4 @@
-//! What the scripts answer, read without trusting it.
+//! What Redis answers, read without trusting it.
 
 use std::sync::Arc;
 
@@ -140,7 +140,9 @@ pub(super) enum Hash {
 pub(super) fn hash(answer: &Value, prefix: Option<&str>) -> Result<Hash, DriverError> {
     let mut values = [None; FIELDS.len()];
     let (mut alias, mut items, mut bytes) = (None, Vec::new(), 0);
+    let mut is_empty = true;
     for pair in answer.as_map_iter().ok_or_else(corrupt)? {
+        is_empty = false;
         let (Value::BulkString(field), Value::BulkString(value)) = pair else {
             return Err(corrupt());
         };
@@ -161,7 +163,7 @@ pub(super) fn hash(answer: &Value, prefix: Option<&str>) -> Result<Hash, DriverE
             Ok(Hash::Session(record, items.into_iter().collect(), bytes))
         }
         (_, Some(home)) => Ok(Hash::Alias(home.to_owned())),
-        _ if bytes == 0 => Ok(Hash::Nothing),
+        _ if is_empty => Ok(Hash::Nothing),
         _ => Err(corrupt()),
     }
 }

@@ -14,7 +14,7 @@ use super::RedisDriver;
 use super::error::redact;
 use super::keys::Keys;
 use super::link::{Connection, Effect, Link};
-use super::plain::Large;
+use super::plain::Small;
 use super::storage::Storage;
 use super::together::Lanes;
 use super::url::Location;
@@ -98,7 +98,7 @@ impl RedisDriverBuilder {
             place,
             keys,
             lanes: Lanes::new(link.is_cluster()),
-            large: Large::default(),
+            small: Small::default(),
             link,
             call_timeout: self.call_timeout,
             garbage_after: self.garbage_after,

@@ -59,14 +59,15 @@ impl Link {
         self.send_for(Duration::ZERO, command, Effect::Repeatable).await
     }
 
-    /// Sends commands that change nothing together, and leaves it to the caller to try again. Answers of single
-    /// commands may be errors.
+    /// Sends commands that change nothing together, to a server that has all their keys, and leaves it to the
+    /// caller to try again. Answers of single commands may be errors.
     pub(super) async fn read_all_once(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
-        let count = commands.len();
         match self.connection.clone() {
-            Connection::Server(mut server) => server.req_packed_commands(commands, 0, count).await,
+            Connection::Server(mut server) => {
+                server.req_packed_commands(commands, 0, commands.len()).await
+            }
             Connection::Cluster(mut cluster) => {
-                cluster.req_packed_commands(commands, 0, count).await
+                cluster.req_packed_commands(commands, 0, commands.len()).await
             }
         }
     }

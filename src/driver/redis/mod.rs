@@ -67,11 +67,12 @@ use crate::id::SessionRef;
 /// from other slots (a fresh id after a rotation, its reference, its principal) is written before, and
 /// means nothing unless the session agrees; so nothing is lost between two steps.
 ///
-/// A session is read whole, with the items of all applications, which is quicker than to choose; of one that
-/// had more than 16 KiB when it was last read no more than what is wanted is sent. A load, a commit of items, and on a single
+/// A session of up to 16 KiB is read whole, with the items of all applications, which is quicker than to
+/// choose; of a larger one no more than what is wanted is sent. A load, a commit of items, and on a single
 /// server a new session take one round trip each; two, and not one, under an id that a rotation gave, and when there
-/// is no such session. On a single server up to 32 calls that wait at the same moment share a round trip:
-/// loads as one pipeline, writes as one script that runs each by itself; and a lone call goes at once. What a `redis:` URL names has to be
+/// is no such session. On a single server up to 32 calls that wait at the same moment share a round trip: one script
+/// runs them, each by itself; sessions that this process has lately found to be small are read by commands in one
+/// pipeline. A lone call goes at once. What a `redis:` URL names has to be
 /// one server, or a proxy that refuses a script whose keys lie on several; `redis-cluster:` is for a cluster.
 ///
 /// The times of a session are compared with the clock of the application. Redis' own expiry collects

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::answer::{Hash, corrupt, hash, record};
 use super::keys::{home, prefix, prefix_len, uid};
-use super::scripts::{PLAIN_COMMIT, PLAIN_CREATE};
+use super::scripts::{PLAIN_COMMIT, PLAIN_CREATE, PLAIN_LOAD};
 use super::storage::{LONGEST, Storage, VERSION};
-use super::together::{Arguments, Read, Write};
+use super::together::{Arguments, ReadWhole, RunScript};
 use crate::clock::Timestamp;
 use crate::driver::{Commit, DriverError, Found, Load, Locator, SessionRecord, Target};
 use crate::id::SessionKey;
@@ -23,24 +23,29 @@ use crate::id::SessionKey;
 /// with the items of all applications.
 const MOST_BYTES: usize = 16 << 10;
 
-/// Sessions that had more when they were last loaded, of which no more than what is wanted is read next time.
+/// Sessions that had no more when they were last read, by the keys under which they were looked for. They are read by
+/// a plain command, which costs Redis a quarter of a script that looks at the size first.
 #[derive(Default)]
-pub(super) struct Large(Mutex<HashSet<SessionKey>>);
+pub(super) struct Small(Mutex<HashSet<SessionKey>>);
 
-impl Large {
-    /// How many are kept in mind. With one more it begins anew.
-    const MOST: usize = 1_024;
+impl Small {
+    /// How many are kept in mind: some two megabytes. Beyond, it begins anew.
+    const MOST: usize = 1 << 15;
 
     fn has(&self, key: &SessionKey) -> bool {
         self.0.lock().contains(key)
     }
 
-    fn add(&self, key: SessionKey) {
+    fn set(&self, key: &SessionKey, is_small: bool) {
         let mut keys = self.0.lock();
-        if keys.len() == Self::MOST {
-            keys.clear();
+        if !is_small {
+            keys.remove(key);
+        } else if !keys.contains(key) {
+            if keys.len() == Self::MOST {
+                keys.clear();
+            }
+            keys.insert(*key);
         }
-        keys.insert(key);
     }
 }
 
@@ -57,29 +62,41 @@ impl Storage {
         let [Locator::Key(key)] = load.sessions.as_slice() else {
             return Ok(None);
         };
-        if self.large.has(key) {
-            return Ok(None);
-        }
         let wanted = load.application.as_ref().map(prefix);
+        let is_small = self.small.has(key);
         let mut lies_at = home(key);
         // An alias leads to a session, never to another alias.
         for _ in 0..2 {
-            let read = Read(self.keys.session(&lies_at));
-            match hash(&self.read_plain(read, deadline).await?, wanted.as_deref()) {
+            let place = self.keys.session(&lies_at);
+            let answer = if is_small {
+                let answer = self.read_whole(ReadWhole(place), deadline).await;
+                // Perhaps it has become too large to be sent in time.
+                answer.inspect_err(|_| self.small.set(key, false))?
+            } else {
+                let mut arguments = Arguments::default();
+                arguments.push_number(MOST_BYTES);
+                let run = RunScript { script: &PLAIN_LOAD, keys: vec![place], arguments };
+                self.run_plain(run, deadline).await?
+            };
+            match hash(&answer, wanted.as_deref()) {
                 Ok(Hash::Nothing) => return Ok(Some(Vec::new())),
                 Ok(Hash::Alias(home)) => lies_at = home,
                 Ok(Hash::Session(record, items, bytes)) => {
                     if record.key != *key && record.previous_key != Some(*key) {
                         return Ok(None);
                     }
-                    if bytes > MOST_BYTES {
-                        self.large.add(*key);
+                    let stays_small = bytes <= MOST_BYTES;
+                    if stays_small != is_small {
+                        self.small.set(key, stays_small);
                     }
                     load.limits.check_items(&items)?;
                     return Ok(Some(vec![Found::new(record, items)]));
                 }
                 // The complete way says what is wrong.
-                Err(_) => return Ok(None),
+                Err(_) => {
+                    self.small.set(key, false);
+                    return Ok(None);
+                }
             }
         }
         Ok(None)
@@ -92,9 +109,9 @@ impl Storage {
         commit: &Commit,
         deadline: Instant,
     ) -> Result<Option<SessionRecord>, DriverError> {
-        let (mut lies_at, uid, key) = match &commit.target {
-            Target::Seen { session, key } => (home(key), uid(session), String::new()),
-            Target::Presented { key, .. } => (home(key), String::new(), home(key)),
+        let (presented, uid, key) = match &commit.target {
+            Target::Seen { session, key } => (key, uid(session), String::new()),
+            Target::Presented { key, .. } => (key, String::new(), home(key)),
             Target::New(_) | Target::Existing(_) => return Ok(None),
         };
         let changes = &commit.changes;
@@ -139,15 +156,20 @@ impl Storage {
             }
             arguments
         };
+        let mut lies_at = home(presented);
         // An alias leads to a session, never to another alias.
         for _ in 0..2 {
             let keys = vec![self.keys.session(&lies_at)];
-            let write = Write { script: &PLAIN_COMMIT, keys, arguments: arguments() };
-            match self.write_plain(write, deadline).await? {
+            let run = RunScript { script: &PLAIN_COMMIT, keys, arguments: arguments() };
+            match self.run_plain(run, deadline).await? {
                 Value::BulkString(home) => {
                     lies_at = String::from_utf8(home).map_err(|_| corrupt())?;
                 }
-                Value::Nil => return Ok(None),
+                Value::Nil => {
+                    // Perhaps it becomes too large.
+                    self.small.set(presented, false);
+                    return Ok(None);
+                }
                 answer => return record(answer).map(Some),
             }
         }
@@ -189,7 +211,7 @@ impl Storage {
             arguments.push(field);
             arguments.push(value);
         }
-        let write = Write { script: &PLAIN_CREATE, keys, arguments };
-        Ok(self.write_plain(write, deadline).await? == Value::Int(1))
+        let run = RunScript { script: &PLAIN_CREATE, keys, arguments };
+        Ok(self.run_plain(run, deadline).await? == Value::Int(1))
     }
 }

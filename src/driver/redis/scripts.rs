@@ -28,6 +28,11 @@ impl Script {
     pub(super) fn effect(&self) -> Effect {
         self.effect
     }
+
+    /// Whether it changes what is stored.
+    pub(super) fn writes(&self) -> bool {
+        self.effect == Effect::Once
+    }
 }
 
 macro_rules! script {
@@ -38,6 +43,7 @@ macro_rules! script {
     };
 }
 
+script!(PLAIN_LOAD, Repeatable, "plain/load.lua", "plain/each.lua");
 script!(PLAIN_COMMIT, Once, "plain/commit.lua", "plain/each.lua");
 script!(PLAIN_CREATE, Once, "plain/create.lua", "plain/each.lua");
 script!(LOAD, Repeatable, "session.lua", "load.lua");

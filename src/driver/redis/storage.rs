@@ -15,7 +15,7 @@ use super::cleanup::Progress;
 use super::error::redact;
 use super::keys::{Home, Keys, home, uid};
 use super::link::{Effect, Link};
-use super::plain::Large;
+use super::plain::Small;
 use super::scripts::{END, LOAD, Script};
 use super::together::Lanes;
 use crate::clock::Timestamp;
@@ -41,7 +41,7 @@ pub(super) struct Storage {
     pub(super) garbage_after: Duration,
     pub(super) cleanup: Mutex<Option<Progress>>,
     pub(super) lanes: Lanes,
-    pub(super) large: Large,
+    pub(super) small: Small,
 }
 
 /// Where to look for a session, and what has to be found there. Empty is not known.

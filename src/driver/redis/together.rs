@@ -1,7 +1,7 @@
-//! Plain calls that wait at the same moment: reads go in one pipeline, and writes are run by one script.
+//! Plain calls that wait at the same moment: commands go in one pipeline, and of scripts one runs as many calls
+//! as wait, each by itself.
 //!
-//! A script runs as many calls as wait, each by itself: what goes wrong with one is answered by nothing
-//! for that one.
+//! What goes wrong with one call is no answer for that one, which then goes the complete way.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -43,10 +43,10 @@ pub(super) trait Call: Sized + Send + Sync + 'static {
 }
 
 /// Reads all fields and values of the hash that lies at this key.
-pub(super) struct Read(pub(super) String);
+pub(super) struct ReadWhole(pub(super) String);
 
 /// What a script does for one call: on these keys, with these arguments.
-pub(super) struct Write {
+pub(super) struct RunScript {
     pub(super) script: &'static Script,
     pub(super) keys: Vec<String>,
     pub(super) arguments: Arguments,
@@ -93,8 +93,9 @@ pub(super) struct Waiting<C> {
 
 /// The calls that wait: those that read and those that write go one beside the other.
 pub(super) struct Lanes {
-    reads: Arc<Lane<Waiting<Read>>>,
-    writes: Arc<Lane<Waiting<Write>>>,
+    whole: Arc<Lane<Waiting<ReadWhole>>>,
+    reads: Arc<Lane<Waiting<RunScript>>>,
+    writes: Arc<Lane<Waiting<RunScript>>>,
     /// Whether keys are known to lie on several servers, so that a script reaches those of one call only.
     keys_are_spread: AtomicBool,
 }
@@ -102,6 +103,7 @@ pub(super) struct Lanes {
 impl Lanes {
     pub(super) fn new(keys_are_spread: bool) -> Self {
         Self {
+            whole: Arc::new(Lane::new(BATCHES_AT_ONCE, Lone::WithCaller)),
             reads: Arc::new(Lane::new(BATCHES_AT_ONCE, Lone::WithCaller)),
             writes: Arc::new(Lane::new(BATCHES_AT_ONCE, Lone::WithCaller)),
             keys_are_spread: keys_are_spread.into(),
@@ -148,20 +150,21 @@ impl Storage {
         self.lanes.keys_are_spread.load(Ordering::Relaxed)
     }
 
-    pub(super) async fn read_plain(
+    pub(super) async fn read_whole(
         self: &Arc<Self>,
-        read: Read,
+        read: ReadWhole,
         deadline: Instant,
     ) -> Result<Value, DriverError> {
-        self.call_plain(&self.lanes.reads, read, deadline).await
+        self.call_plain(&self.lanes.whole, read, deadline).await
     }
 
-    pub(super) async fn write_plain(
+    pub(super) async fn run_plain(
         self: &Arc<Self>,
-        write: Write,
+        run: RunScript,
         deadline: Instant,
     ) -> Result<Value, DriverError> {
-        self.call_plain(&self.lanes.writes, write, deadline).await
+        let lane = if run.script.writes() { &self.lanes.writes } else { &self.lanes.reads };
+        self.call_plain(lane, run, deadline).await
     }
 
     /// Runs a plain call, with others where one server holds all keys. Nothing is answered where it could not
@@ -182,7 +185,7 @@ impl Storage {
     }
 }
 
-impl Call for Read {
+impl Call for ReadWhole {
     type Kind = ();
 
     fn kind(&self) {}
@@ -209,7 +212,7 @@ impl Call for Read {
     }
 }
 
-impl Call for Write {
+impl Call for RunScript {
     /// The script.
     type Kind = &'static str;
 
@@ -217,21 +220,21 @@ impl Call for Write {
         self.script.digest()
     }
 
-    async fn send(storage: &Storage, writes: &[&Self]) -> Result<Vec<Value>, DriverError> {
-        let Some(Self { script, keys, .. }) = writes.first() else {
+    async fn send(storage: &Storage, calls: &[&Self]) -> Result<Vec<Value>, DriverError> {
+        let Some(Self { script, keys, .. }) = calls.first() else {
             return Ok(Vec::new());
         };
-        let count = |write: &&Self| write.arguments.ends.len().to_string();
-        let counts: Vec<_> = writes.iter().map(count).collect();
+        let count = |call: &&Self| call.arguments.ends.len().to_string();
+        let counts: Vec<_> = calls.iter().map(count).collect();
         let keys_each = keys.len().to_string();
         let mut arguments = vec![keys_each.as_bytes()];
-        for (write, count) in writes.iter().zip(&counts) {
+        for (call, count) in calls.iter().zip(&counts) {
             arguments.push(count.as_bytes());
-            arguments.extend(write.arguments.iter());
+            arguments.extend(call.arguments.iter());
         }
-        let keys: Vec<_> = writes.iter().flat_map(|write| &write.keys).collect();
+        let keys: Vec<_> = calls.iter().flat_map(|call| &call.keys).collect();
         let error = match storage.link.run_once(script, &keys, &arguments).await {
-            Ok(Value::Array(answers)) if answers.len() == writes.len() => return Ok(answers),
+            Ok(Value::Array(answers)) if answers.len() == calls.len() => return Ok(answers),
             Ok(_) => return Err(corrupt()),
             Err(error) => error,
         };
@@ -241,10 +244,10 @@ impl Call for Write {
             // What looks like one server is a proxy in front of several.
             storage.lanes.keys_are_spread.store(true, Ordering::Relaxed);
         }
-        let is_refused = is(CrossSlot) || (is(ResponseError) && writes.len() > 1);
+        let is_refused = is(CrossSlot) || (is(ResponseError) && calls.len() > 1);
         if is_refused || may_be_sent_again(&error, script.effect()) {
             // Each goes the complete way, as long as its caller waits.
-            return Ok(vec![Value::Nil; writes.len()]);
+            return Ok(vec![Value::Nil; calls.len()]);
         }
         Err(storage.error(error))
     }
