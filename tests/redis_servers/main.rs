@@ -23,8 +23,8 @@ use web_session::driver::DriverErrorKind::{
     Configuration, EnvironmentDefective, EnvironmentMissing, Timeout, Unavailable,
 };
 use web_session::driver::{
-    Cleanup, Commit, CommitOutcome, Create, CreateOutcome, EnvironmentState, Found, Inspect, List,
-    Load, Locator, SessionRecord, Target,
+    ApplicationChanges, ApplicationName, Cleanup, Commit, CommitOutcome, Create, CreateOutcome,
+    EnvironmentState, Found, Inspect, List, Load, Locator, SessionRecord, Target,
 };
 use web_session::{
     ConnectError, Driver, OnMissing, RedisDriver, SessionKey, SessionRef, Timestamp,
@@ -348,6 +348,19 @@ async fn a_load_is_one_command_and_a_commit_one_script(server: &Server) {
     loaded(driver, 2).await;
     run(&["ECHO", &format!("{}-large", environment.name)]).await;
     let large = sent("-large");
+    let record = created(driver, 3).await;
+    loaded(driver, 3).await;
+    let target = Target::Seen { session: record.session, key: record.key };
+    let mut changes = ApplicationChanges::new(ApplicationName::new("theirs").unwrap());
+    changes.items.push(("much".into(), Some("x".repeat(16 << 10).into())));
+    let mut commit_much = Commit::new(target, NOW);
+    commit_much.changes.push(changes);
+    driver.commit(commit_much).await.unwrap();
+    run(&["ECHO", &format!("{}-filled", environment.name)]).await;
+    sent("-filled");
+    loaded(driver, 3).await;
+    run(&["ECHO", &format!("{}-own", environment.name)]).await;
+    let own = sent("-own");
     monitor.kill().unwrap();
     monitor.wait().unwrap();
     for (sent, commands) in [
@@ -356,6 +369,7 @@ async fn a_load_is_one_command_and_a_commit_one_script(server: &Server) {
         (commit, &["EVALSHA"]),
         (grown, &["HSET", "HGETALL"]),
         (large, &["EVALSHA", "EVALSHA"]),
+        (own, &["EVALSHA", "EVALSHA"]),
     ] {
         assert_eq!(sent.len(), commands.len(), "{sent:#?}");
         assert!(

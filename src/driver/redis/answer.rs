@@ -132,21 +132,19 @@ pub(super) fn pack(record: &SessionRecord) -> String {
 pub(super) enum Hash {
     Nothing,
     Alias(Home),
-    /// With the items of one application, and how many bytes all fields and values have.
-    Session(SessionRecord, Items, usize),
+    /// With the items of one application.
+    Session(SessionRecord, Items),
 }
 
 /// Reads all fields and values of a hash: of items those whose fields begin with the prefix.
 pub(super) fn hash(answer: &Value, prefix: Option<&str>) -> Result<Hash, DriverError> {
     let mut values = [None; FIELDS.len()];
-    let (mut alias, mut items, mut bytes) = (None, Vec::new(), 0);
-    let mut is_empty = true;
+    let (mut alias, mut items, mut is_empty) = (None, Vec::new(), true);
     for pair in answer.as_map_iter().ok_or_else(corrupt)? {
         is_empty = false;
         let (Value::BulkString(field), Value::BulkString(value)) = pair else {
             return Err(corrupt());
         };
-        bytes += field.len() + value.len();
         let read = |text| str::from_utf8(text).map_err(|_| corrupt());
         let place = FIELDS.iter().zip(&mut values).find(|(name, _)| name.as_bytes() == field);
         if let Some((_, place)) = place {
@@ -160,7 +158,7 @@ pub(super) fn hash(answer: &Value, prefix: Option<&str>) -> Result<Hash, DriverE
     match (values, alias) {
         ([Some(parts), principal, note], _) => {
             let record = record_of(parts, principal, note)?;
-            Ok(Hash::Session(record, items.into_iter().collect(), bytes))
+            Ok(Hash::Session(record, items.into_iter().collect()))
         }
         (_, Some(home)) => Ok(Hash::Alias(home.to_owned())),
         _ if is_empty => Ok(Hash::Nothing),

@@ -14,7 +14,7 @@ use super::RedisDriver;
 use super::error::redact;
 use super::keys::Keys;
 use super::link::{Connection, Effect, Link};
-use super::plain::Small;
+use super::small::Small;
 use super::storage::Storage;
 use super::together::Lanes;
 use super::url::Location;

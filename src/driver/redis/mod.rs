@@ -12,6 +12,7 @@ mod plain;
 mod principals;
 mod scripts;
 mod session;
+mod small;
 mod storage;
 mod together;
 mod url;
@@ -68,12 +69,13 @@ use crate::id::SessionRef;
 /// means nothing unless the session agrees; so nothing is lost between two steps.
 ///
 /// A session of up to 16 KiB is read whole, with the items of all applications, which is quicker than to
-/// choose; of a larger one no more than what is wanted is sent. A load, a commit of items, and on a single
-/// server a new session take one round trip each; two, and not one, under an id that a rotation gave, and when there
-/// is no such session. On a single server up to 32 calls that wait at the same moment share a round trip: one script
-/// runs them, each by itself; sessions that this process has lately found to be small are read by commands in one
-/// pipeline. A lone call goes at once. What a `redis:` URL names has to be
-/// one server, or a proxy that refuses a script whose keys lie on several; `redis-cluster:` is for a cluster.
+/// choose; of a larger one no more than what is wanted is sent, except once where another process has made
+/// it large. A load, a commit of items, and on a single server a new session take one round trip each; two
+/// with a session that is larger or that there is not, and under an id that a rotation gave. On a single
+/// server up to 32 calls that wait at the same moment share a round trip: one script runs them, each by
+/// itself; sessions that this driver has lately found to be small (32 768 at most) are read by commands in
+/// one pipeline. A lone call goes at once. What a `redis:` URL names has to be one server, or a proxy that
+/// refuses a script whose keys lie on several; `redis-cluster:` is for a cluster.
 ///
 /// The times of a session are compared with the clock of the application. Redis' own expiry collects
 /// what is left over, [`garbage_after`](RedisDriverBuilder::garbage_after) the end of a session; so

@@ -3,10 +3,8 @@
 //! Whatever is anything else - a session that has ended, one with much in it - is left to the complete
 //! scripts, so all that is decided about it is decided in one place.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use redis::Value;
 use tokio::time::Instant;
 
@@ -17,37 +15,10 @@ use super::storage::{LONGEST, Storage, VERSION};
 use super::together::{Arguments, ReadWhole, RunScript};
 use crate::clock::Timestamp;
 use crate::driver::{Commit, DriverError, Found, Load, Locator, SessionRecord, Target};
-use crate::id::SessionKey;
 
 /// How many bytes of fields and values a session has at most that is handled here: it is read as a whole,
 /// with the items of all applications.
-const MOST_BYTES: usize = 16 << 10;
-
-/// Sessions that had no more when they were last read, by the keys under which they were looked for. They are read by
-/// a plain command, which costs Redis a quarter of a script that looks at the size first.
-#[derive(Default)]
-pub(super) struct Small(Mutex<HashSet<SessionKey>>);
-
-impl Small {
-    /// How many are kept in mind: some two megabytes. Beyond, it begins anew.
-    const MOST: usize = 1 << 15;
-
-    fn has(&self, key: &SessionKey) -> bool {
-        self.0.lock().contains(key)
-    }
-
-    fn set(&self, key: &SessionKey, is_small: bool) {
-        let mut keys = self.0.lock();
-        if !is_small {
-            keys.remove(key);
-        } else if !keys.contains(key) {
-            if keys.len() == Self::MOST {
-                keys.clear();
-            }
-            keys.insert(*key);
-        }
-    }
-}
+pub(super) const MOST_BYTES: usize = 16 << 10;
 
 /// How many arguments one command takes at most; a script can pass on some thousands.
 const MOST_ARGUMENTS: usize = 1_000;
@@ -63,39 +34,35 @@ impl Storage {
             return Ok(None);
         };
         let wanted = load.application.as_ref().map(prefix);
-        let is_small = self.small.has(key);
         let mut lies_at = home(key);
         // An alias leads to a session, never to another alias.
         for _ in 0..2 {
-            let place = self.keys.session(&lies_at);
+            let is_small = self.small.has(&lies_at);
             let answer = if is_small {
-                let answer = self.read_whole(ReadWhole(place), deadline).await;
-                // Perhaps it has become too large to be sent in time.
-                answer.inspect_err(|_| self.small.set(key, false))?
+                self.read_whole(ReadWhole(lies_at.clone()), deadline).await?
             } else {
+                let keys = vec![self.keys.session(&lies_at)];
                 let mut arguments = Arguments::default();
                 arguments.push_number(MOST_BYTES);
-                let run = RunScript { script: &PLAIN_LOAD, keys: vec![place], arguments };
+                let run = RunScript { script: &PLAIN_LOAD, keys, arguments };
                 self.run_plain(run, deadline).await?
             };
-            match hash(&answer, wanted.as_deref()) {
-                Ok(Hash::Nothing) => return Ok(Some(Vec::new())),
-                Ok(Hash::Alias(home)) => lies_at = home,
-                Ok(Hash::Session(record, items, bytes)) => {
+            // If it cannot be read, the complete way says what is wrong.
+            let Ok(found) = hash(&answer, wanted.as_deref()) else {
+                return Ok(None);
+            };
+            if !is_small && !matches!(found, Hash::Nothing) {
+                self.small.add(lies_at.clone());
+            }
+            match found {
+                Hash::Nothing => return Ok(Some(Vec::new())),
+                Hash::Alias(home) => lies_at = home,
+                Hash::Session(record, items) => {
                     if record.key != *key && record.previous_key != Some(*key) {
                         return Ok(None);
                     }
-                    let stays_small = bytes <= MOST_BYTES;
-                    if stays_small != is_small {
-                        self.small.set(key, stays_small);
-                    }
                     load.limits.check_items(&items)?;
                     return Ok(Some(vec![Found::new(record, items)]));
-                }
-                // The complete way says what is wrong.
-                Err(_) => {
-                    self.small.set(key, false);
-                    return Ok(None);
                 }
             }
         }
@@ -109,9 +76,9 @@ impl Storage {
         commit: &Commit,
         deadline: Instant,
     ) -> Result<Option<SessionRecord>, DriverError> {
-        let (presented, uid, key) = match &commit.target {
-            Target::Seen { session, key } => (key, uid(session), String::new()),
-            Target::Presented { key, .. } => (key, String::new(), home(key)),
+        let (mut lies_at, uid, key) = match &commit.target {
+            Target::Seen { session, key } => (home(key), uid(session), String::new()),
+            Target::Presented { key, .. } => (home(key), String::new(), home(key)),
             Target::New(_) | Target::Existing(_) => return Ok(None),
         };
         let changes = &commit.changes;
@@ -156,7 +123,6 @@ impl Storage {
             }
             arguments
         };
-        let mut lies_at = home(presented);
         // An alias leads to a session, never to another alias.
         for _ in 0..2 {
             let keys = vec![self.keys.session(&lies_at)];
@@ -165,11 +131,7 @@ impl Storage {
                 Value::BulkString(home) => {
                     lies_at = String::from_utf8(home).map_err(|_| corrupt())?;
                 }
-                Value::Nil => {
-                    // Perhaps it becomes too large.
-                    self.small.set(presented, false);
-                    return Ok(None);
-                }
+                Value::Nil => return Ok(None),
                 answer => return record(answer).map(Some),
             }
         }

@@ -15,8 +15,8 @@ use super::cleanup::Progress;
 use super::error::redact;
 use super::keys::{Home, Keys, home, uid};
 use super::link::{Effect, Link};
-use super::plain::Small;
 use super::scripts::{END, LOAD, Script};
+use super::small::Small;
 use super::together::Lanes;
 use crate::clock::Timestamp;
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Limits, Locator, SessionRecord};
@@ -212,7 +212,12 @@ impl Storage {
         all.extend_from_slice(arguments);
         // An alias leads to a session, never to another alias.
         for _ in 0..2 {
-            match self.run(script, &self.keys.session(&place.home), &all).await? {
+            let answer = self.run(script, &self.keys.session(&place.home), &all).await;
+            if script.writes() {
+                // Perhaps it has become large.
+                self.small.forget(&place.home);
+            }
+            match answer? {
                 Answer::Elsewhere(home) => place.home = home,
                 answer => return Ok(answer),
             }

@@ -14,7 +14,7 @@ use redis::{ErrorKind, Pipeline, ServerErrorKind, Value};
 use tokio::time::Instant;
 
 use super::answer::corrupt;
-use super::keys::prefix;
+use super::keys::{Home, prefix};
 use super::link::{Effect, may_be_sent_again};
 use super::scripts::Script;
 use super::storage::Storage;
@@ -42,8 +42,8 @@ pub(super) trait Call: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Value>, DriverError>> + Send;
 }
 
-/// Reads all fields and values of the hash that lies at this key.
-pub(super) struct ReadWhole(pub(super) String);
+/// Reads all fields and values of what lies here.
+pub(super) struct ReadWhole(pub(super) Home);
 
 /// What a script does for one call: on these keys, with these arguments.
 pub(super) struct RunScript {
@@ -91,7 +91,7 @@ pub(super) struct Waiting<C> {
     reply: Reply<Result<Value, DriverError>>,
 }
 
-/// The calls that wait: those that read and those that write go one beside the other.
+/// The calls that wait: those of one lane go one beside those of another.
 pub(super) struct Lanes {
     whole: Arc<Lane<Waiting<ReadWhole>>>,
     reads: Arc<Lane<Waiting<RunScript>>>,
@@ -191,18 +191,24 @@ impl Call for ReadWhole {
     fn kind(&self) {}
 
     async fn send(storage: &Storage, reads: &[&Self]) -> Result<Vec<Value>, DriverError> {
-        let answers = if let [Self(key)] = reads {
+        let homes = reads.iter().map(|Self(home)| home.as_str()).collect();
+        let mut unseen = storage.small.forget_unless_seen(homes);
+        let answers = if let [Self(home)] = reads {
+            let key = storage.keys.session(home);
             let answer = storage.link.read_once(redis::cmd("HGETALL").arg(key)).await;
             answer.map(|answer| vec![answer])
         } else {
             let mut commands = Pipeline::with_capacity(reads.len());
-            for Self(key) in reads {
-                commands.cmd("HGETALL").arg(key);
+            for Self(home) in reads {
+                commands.cmd("HGETALL").arg(storage.keys.session(home));
             }
             storage.link.read_all_once(&commands).await
         };
         match answers {
-            Ok(answers) if answers.len() == reads.len() => Ok(answers),
+            Ok(answers) if answers.len() == reads.len() => {
+                unseen.see(&answers);
+                Ok(answers)
+            }
             Ok(_) => Err(corrupt()),
             Err(error) if may_be_sent_again(&error, Effect::Repeatable) => {
                 Ok(vec![Value::Nil; reads.len()])
