@@ -37,7 +37,8 @@ impl Storage {
         let mut lies_at = home(key);
         // An alias leads to a session, never to another alias.
         for _ in 0..2 {
-            let is_small = self.small.has(&lies_at);
+            // A cluster sends scripts to primaries, and plain reads perhaps to others.
+            let is_small = !self.keys_are_spread() && self.small.has(&lies_at);
             let answer = if is_small {
                 self.read_whole(ReadWhole(lies_at.clone()), deadline).await?
             } else {
