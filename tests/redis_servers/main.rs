@@ -322,32 +322,28 @@ async fn a_load_is_one_command_and_a_commit_one_script(server: &Server) {
         .unwrap();
     let mut lines = BufReader::new(monitor.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "OK");
-    // What is sent for this environment until the marker; what a script does itself is not sent.
-    let mut sent = |marker: &str| {
-        let lines = lines.by_ref().map(Result::unwrap).take_while(|line| !line.contains(marker));
+    // What was sent for this environment since it was last asked; what a script does itself is not sent.
+    let end = format!("the end of {}", environment.name);
+    let mut sent = async || {
+        run(&["ECHO", &end]).await;
+        let lines = lines.by_ref().map(Result::unwrap).take_while(|line| !line.contains(&end));
         let ours = |line: &String| line.contains(&environment.name) && !line.contains(" lua]");
         lines.filter(ours).collect::<Vec<_>>()
     };
     created(driver, 2).await;
-    run(&["ECHO", &format!("{}-created", environment.name)]).await;
-    sent("-created");
+    sent().await;
     // Nobody has told this process yet that it is small.
     loaded(driver, 2).await;
-    run(&["ECHO", &format!("{}-first", environment.name)]).await;
-    let first = sent("-first");
+    let first = sent().await;
     loaded(driver, 2).await;
-    run(&["ECHO", &format!("{}-again", environment.name)]).await;
-    let again = sent("-again");
+    let again = sent().await;
     driver.commit(Commit::new(target, NOW)).await.unwrap();
-    run(&["ECHO", &format!("{}-committed", environment.name)]).await;
-    let commit = sent("-committed");
+    let commit = sent().await;
     run(&["HSET", &environment.key(2), "i:theirs:much", &"x".repeat(16 << 10)]).await;
     loaded(driver, 2).await;
-    run(&["ECHO", &format!("{}-grown", environment.name)]).await;
-    let grown = sent("-grown");
+    let grown = sent().await;
     loaded(driver, 2).await;
-    run(&["ECHO", &format!("{}-large", environment.name)]).await;
-    let large = sent("-large");
+    let large = sent().await;
     let record = created(driver, 3).await;
     loaded(driver, 3).await;
     let target = Target::Seen { session: record.session, key: record.key };
@@ -356,11 +352,9 @@ async fn a_load_is_one_command_and_a_commit_one_script(server: &Server) {
     let mut commit_much = Commit::new(target, NOW);
     commit_much.changes.push(changes);
     driver.commit(commit_much).await.unwrap();
-    run(&["ECHO", &format!("{}-filled", environment.name)]).await;
-    sent("-filled");
+    sent().await;
     loaded(driver, 3).await;
-    run(&["ECHO", &format!("{}-own", environment.name)]).await;
-    let own = sent("-own");
+    let own = sent().await;
     monitor.kill().unwrap();
     monitor.wait().unwrap();
     for (sent, commands) in [

@@ -38,7 +38,8 @@ impl Storage {
         // An alias leads to a session, never to another alias.
         for _ in 0..2 {
             // A cluster sends scripts to primaries, and plain reads perhaps to others.
-            let is_small = !self.keys_are_spread() && self.small.has(&lies_at);
+            let may_be_whole = !self.keys_are_spread();
+            let is_small = may_be_whole && self.small.has(&lies_at);
             let answer = if is_small {
                 self.read_whole(ReadWhole(lies_at.clone()), deadline).await?
             } else {
@@ -52,7 +53,7 @@ impl Storage {
             let Ok(found) = hash(&answer, wanted.as_deref()) else {
                 return Ok(None);
             };
-            if !is_small && !matches!(found, Hash::Nothing) {
+            if may_be_whole && !is_small && !matches!(found, Hash::Nothing) {
                 self.small.add(lies_at.clone());
             }
             match found {
