@@ -23,18 +23,22 @@ use crate::sync::Mutex;
 /// A call has its place here and not in its caller's future: a caller that is not polled any more holds
 /// up nobody. A task runs one batch after the other; it begins when a call finds that there could be one more,
 /// and ends when no call is left.
-pub(super) struct Lane<W> {
+pub(super) struct Lane<W: Work> {
     state: Mutex<State<W>>,
     /// How many batches run at the same time at most.
     width: usize,
+    /// How many calls have to wait for a batch to begin beside another.
+    quorum: usize,
     lone: Lone,
     /// Places of calls that wait.
     room: Semaphore,
 }
 
-struct State<W> {
+struct State<W: Work> {
     /// In the order of their first polls.
     waiting: VecDeque<(Ticket, W)>,
+    /// What the batches that run have taken.
+    running: Vec<(Ticket, W::Group)>,
     tickets: Ticket,
     /// How many [`Drainer`]s there are.
     drainers: usize,
@@ -44,7 +48,7 @@ struct State<W> {
     singles_in_a_row: u32,
 }
 
-/// The number of a call: later ones are higher.
+/// The number of a call or of a batch: later ones are higher.
 type Ticket = u64;
 
 /// How many calls wait at most. One more waits for a place, as long as it may wait at all.
@@ -64,6 +68,11 @@ pub(super) trait Work: Send + 'static {
 
     /// Where it stands towards a batch. One that joins is noted in the group.
     fn place(&self, group: &mut Self::Group) -> Place;
+
+    /// Whether it waits for the end of a batch that runs, as another of that batch is in its way.
+    fn waits_for(&self, _running: &Self::Group) -> bool {
+        false
+    }
 }
 
 /// Where a call stands towards a batch.
@@ -135,12 +144,19 @@ impl<W: Work> Lane<W> {
     fn with_room(width: usize, lone: Lone, places: usize) -> Self {
         let state = State {
             waiting: VecDeque::new(),
+            running: Vec::new(),
             tickets: 0,
             drainers: 0,
             has_lone: false,
             singles_in_a_row: 1,
         };
-        Self { state: Mutex::new(state), width, lone, room: Semaphore::new(places) }
+        Self { state: Mutex::new(state), width, quorum: 1, lone, room: Semaphore::new(places) }
+    }
+
+    /// Has batches begin beside others only when so many calls wait: each costs something, however small it is.
+    #[cfg(any(test, feature = "postgres", feature = "mysql"))]
+    pub(super) fn with_quorum(self, calls: usize) -> Self {
+        Self { quorum: calls, ..self }
     }
 
     /// Takes a place and waits for the answer.
@@ -207,14 +223,14 @@ impl<W: Work> Lane<W> {
         state.tickets += 1;
         let ticket = state.tickets;
         state.waiting.push_back((ticket, work));
-        if state.drainers == self.width {
+        if state.drainers == self.width || !self.has_quorum(&state, state.drainers) {
             return Pushed::Waits(ticket);
         }
         state.drainers += 1;
         let begins_at_once = state.singles_in_a_row >= QUIET;
         // A runtime that is being shut down drops the task at once, and that takes the lock.
         drop(state);
-        let drainer = Drainer { lane: self.clone(), begins_at_once, ended: false };
+        let drainer = Drainer { lane: self.clone(), begins_at_once, runs: None, ended: false };
         runtime.spawn(drainer.drain(runner.clone()));
         Pushed::Waits(ticket)
     }
@@ -231,14 +247,29 @@ impl<W: Work> Lane<W> {
         withdrawn.is_some()
     }
 
-    /// Takes what goes together. Nothing if no call waits, and then the task that asked has ended.
-    fn next(&self) -> Vec<W> {
+    /// Whether a batch may begin beside so many others.
+    fn has_quorum(&self, state: &State<W>, others: usize) -> bool {
+        state.waiting.len() >= if others == 0 { 1 } else { self.quorum }
+    }
+
+    /// Takes what goes together, and the number of the batch. `None` if nothing does, and then the task that asked
+    /// has ended.
+    fn next(&self) -> Option<(Ticket, Vec<W>)> {
         let (mut batch, mut later, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
         let mut group = W::Group::default();
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if !self.has_quorum(state, state.drainers - 1) {
+            state.drainers -= 1;
+            return None;
+        }
         while let Some((ticket, work)) = state.waiting.pop_front() {
             if work.is_given_up() {
                 given_up.push(work);
+                continue;
+            }
+            if state.running.iter().any(|(_, running)| work.waits_for(running)) {
+                later.push((ticket, work));
                 continue;
             }
             match work.place(&mut group) {
@@ -253,21 +284,26 @@ impl<W: Work> Lane<W> {
         for waits in later.into_iter().rev() {
             state.waiting.push_front(waits);
         }
-        state.drainers -= usize::from(batch.is_empty());
+        state.tickets += 1;
+        let number = state.tickets;
         match batch.len() {
-            0 => {}
+            0 => state.drainers -= 1,
             1 => state.singles_in_a_row = state.singles_in_a_row.saturating_add(1),
             _ => state.singles_in_a_row = 0,
         }
-        drop(state);
+        if !batch.is_empty() {
+            state.running.push((number, group));
+        }
+        drop(guard);
         self.room.add_permits(batch.len() + given_up.len());
-        batch
+        (!batch.is_empty()).then_some((number, batch))
     }
 
-    /// Whether no call waits, and then the task that asked has ended.
-    fn is_done(&self) -> bool {
+    /// Ends a batch. Whether there is none to begin after it, and then the task that asked has ended.
+    fn ends(&self, batch: Ticket) -> bool {
         let mut state = self.state.lock();
-        let is_done = state.waiting.is_empty();
+        state.running.retain(|(number, _)| *number != batch);
+        let is_done = !self.has_quorum(&state, state.drainers - 1);
         state.drainers -= usize::from(is_done);
         is_done
     }
@@ -280,9 +316,9 @@ enum Pushed {
 }
 
 /// Says that the lone call is over.
-struct LoneOver<W>(Arc<Lane<W>>);
+struct LoneOver<W: Work>(Arc<Lane<W>>);
 
-impl<W> Drop for LoneOver<W> {
+impl<W: Work> Drop for LoneOver<W> {
     fn drop(&mut self) {
         self.0.state.lock().has_lone = false;
     }
@@ -317,10 +353,12 @@ impl Drop for RunsOn {
     }
 }
 
-struct Drainer<W> {
+struct Drainer<W: Work> {
     lane: Arc<Lane<W>>,
     /// Whether it does not let others go on before its first batch.
     begins_at_once: bool,
+    /// The batch that it runs.
+    runs: Option<Ticket>,
     ended: bool,
 }
 
@@ -331,15 +369,15 @@ impl<W: Work> Drainer<W> {
             if !mem::take(&mut self.begins_at_once) {
                 yield_now().await;
             }
-            let batch = self.lane.next();
-            if batch.is_empty() {
+            let Some((number, batch)) = self.lane.next() else {
                 self.ended = true;
                 return;
-            }
+            };
+            self.runs = Some(number);
             // The end of a batch that panics is not the end of the lane.
             let _ = AssertUnwindSafe(runner.clone().run(batch)).catch_unwind().await;
             // At once, as its runtime may stop when the last answer is there.
-            if self.lane.is_done() {
+            if self.lane.ends(number) {
                 self.ended = true;
                 return;
             }
@@ -347,7 +385,7 @@ impl<W: Work> Drainer<W> {
     }
 }
 
-impl<W> Drop for Drainer<W> {
+impl<W: Work> Drop for Drainer<W> {
     /// If the runtime is shut down, those who wait for nobody else are told, and the next call starts anew.
     fn drop(&mut self) {
         if self.ended {
@@ -355,6 +393,7 @@ impl<W> Drop for Drainer<W> {
         }
         let mut state = self.lane.state.lock();
         state.drainers -= 1;
+        state.running.retain(|(number, _)| Some(*number) != self.runs);
         let dropped = match state.drainers {
             0 => mem::take(&mut state.waiting),
             _ => VecDeque::new(),

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use sqlx::{AssertSqlSafe, MySqlPool, Row};
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, MySql, MySqlPool, Row};
 use tokio::time::{sleep, timeout};
 use web_session::driver::DriverErrorKind::{Configuration, Timeout, TooLarge, Unavailable};
 use web_session::driver::{
@@ -30,6 +31,7 @@ pub fn tests() -> Vec<Test> {
             a_pool_of_the_applications_is_enough,
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
             sessions_and_items_are_stored_by_one_statement_if_no_others_have_the_connections,
+            as_many_batches_of_writes_run_as_there_are_connections_for_them,
             what_the_server_cannot_store_is_an_error_or_stored_whole,
             what_is_wrong_with_one_session_is_no_matter_to_those_that_are_stored_with_it,
             a_transaction_that_lost_a_deadlock_is_run_again,
@@ -309,6 +311,27 @@ async fn sessions_and_items_are_stored_by_one_statement_if_no_others_have_the_co
         a_long_item_is_no_matter_to_others(driver, 130).await;
         run(name, "DROP TABLE {env}_log").await;
     }
+}
+
+// P2
+async fn as_many_batches_of_writes_run_as_there_are_connections_for_them() {
+    let environment = fresh().await;
+    let (name, admin) = (&environment.name, admin().await);
+    let lock = async || {
+        let mut other = admin.acquire().await.unwrap();
+        let lock = format!("LOCK TABLES {name}_items READ");
+        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *other).await.unwrap();
+        other
+    };
+    let how_many_wait = async || {
+        let waiting = "SELECT count(*) FROM information_schema.processlist
+            WHERE state = 'Waiting for table metadata lock' AND position(? in info) > 0";
+        sqlx::query_scalar(waiting).bind(name).fetch_one(&admin).await.unwrap()
+    };
+    let unlock = async |mut other: PoolConnection<MySql>| {
+        sqlx::raw_sql("UNLOCK TABLES").execute(&mut *other).await.unwrap();
+    };
+    two_batches_of_writes_run_at_a_time(&environment.driver, lock, how_many_wait, unlock).await;
 }
 
 // What the client's character set does not have is not replaced by something else.

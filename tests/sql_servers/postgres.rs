@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use sqlx::{AssertSqlSafe, PgPool, Row};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Row, Transaction};
 use web_session::driver::DriverErrorKind::{Configuration, Timeout, TooLarge, Unavailable};
 use web_session::driver::{
     Commit, CommitOutcome, Create, Destroy, EnvironmentState, List, Locator, OnMissing, Target,
@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
             a_pool_of_the_applications_is_enough,
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
             sessions_are_created_together_whatever_the_connections_are_told,
+            as_many_batches_of_writes_run_as_there_are_connections_for_them,
             items_are_stored_together_by_what_the_sessions_hold_then,
             writes_need_no_function_of_their_own,
             a_transaction_that_lost_a_deadlock_is_run_again,
@@ -306,6 +307,28 @@ async fn sessions_are_created_together_whatever_the_connections_are_told() {
         assert_eq!(needed_none, [i64::from(told == "nothing"); 2], "{told}");
         a_long_item_is_no_matter_to_others(driver, 130).await;
     }
+}
+
+// P2
+async fn as_many_batches_of_writes_run_as_there_are_connections_for_them() {
+    let name = environment();
+    let url = format!("{}?application_name={name}", POSTGRES.url());
+    let driver = PostgresDriver::builder(&url).environment(&name).connect().await.unwrap();
+    let environment = Environment::new(driver, name).await;
+    let (name, admin) = (&environment.name, admin().await);
+    let lock = async || {
+        let mut other = admin.begin().await.unwrap();
+        let lock = format!("LOCK TABLE {name}_items IN SHARE MODE");
+        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *other).await.unwrap();
+        other
+    };
+    let how_many_wait = async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND application_name = $1";
+        sqlx::query_scalar(waiting).bind(name).fetch_one(&admin).await.unwrap()
+    };
+    let unlock = async |other: Transaction<'_, Postgres>| other.rollback().await.unwrap();
+    two_batches_of_writes_run_at_a_time(&environment.driver, lock, how_many_wait, unlock).await;
 }
 
 // P2, S6: what others commit while a batch waits for its sessions counts, and is no matter to the other calls.

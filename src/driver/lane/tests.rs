@@ -35,9 +35,13 @@ impl Work for Numbered {
         group.push(self.number);
         Place::Joins
     }
+
+    fn waits_for(&self, running: &Vec<u32>) -> bool {
+        running.contains(&self.number)
+    }
 }
 
-/// Notes the batches; the call 0 ends when it is told to, and the call 66 panics.
+/// Notes the batches; those of the calls 0 and 1 end when they are told to, and the call 66 panics.
 #[derive(Default)]
 struct Runner {
     batches: Mutex<Vec<Vec<u32>>>,
@@ -49,7 +53,7 @@ impl Run<Numbered> for Runner {
     async fn run(self: Arc<Self>, batch: Vec<Numbered>) {
         let numbers: Vec<_> = batch.iter().map(|call| call.number).collect();
         self.batches.lock().push(numbers.clone());
-        if numbers.contains(&0) {
+        if numbers.iter().any(|number| *number < 2) {
             self.begun.notify_one();
             self.end.notified().await;
         }
@@ -73,6 +77,12 @@ impl Rig {
         Self { lane: Arc::new(Lane::with_room(1, Lone::OnTask, places)), runner: Arc::default() }
     }
 
+    /// With two batches at a time.
+    fn wide(quorum: usize) -> Self {
+        let lane = Lane::with_room(2, Lone::OnTask, 100).with_quorum(quorum);
+        Self { lane: Arc::new(lane), runner: Arc::default() }
+    }
+
     fn call_by(&self, number: u32, deadline: Instant, at_deadline: AtDeadline) -> Answer {
         let (lane, runner) = (self.lane.clone(), self.runner.clone());
         Box::pin(async move {
@@ -87,7 +97,11 @@ impl Rig {
 
     /// The call 0, which has begun.
     async fn begun(&self, at_deadline: AtDeadline) -> Answer {
-        let mut first = self.call_by(0, soon(), at_deadline);
+        self.call_begun(0, at_deadline).await
+    }
+
+    async fn call_begun(&self, number: u32, at_deadline: AtDeadline) -> Answer {
+        let mut first = self.call_by(number, soon(), at_deadline);
         poll_once(&mut first).await;
         self.runner.begun.notified().await;
         first
@@ -111,6 +125,13 @@ fn soon() -> Instant {
 
 async fn poll_once(call: &mut Answer) {
     poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
+}
+
+/// Lets what has something to do go on.
+async fn others_go_on() {
+    for _ in 0..10 {
+        yield_now().await;
+    }
 }
 
 async fn poll_all(calls: &mut [Answer]) {
@@ -139,24 +160,63 @@ async fn what_waits_goes_together_as_far_as_it_fits_together() {
 // P2
 #[tokio::test]
 async fn as_many_batches_run_at_the_same_time_as_may() {
-    let rig = Rig { lane: Arc::new(Lane::with_room(2, Lone::OnTask, 100)), runner: Arc::default() };
+    let rig = Rig::wide(1);
     let first = rig.begun(AtDeadline::Wait).await;
-    let second = rig.begun(AtDeadline::Wait).await;
+    let second = rig.call_begun(1, AtDeadline::Wait).await;
     let mut waiting = [rig.call(11), rig.call(12)];
     poll_all(&mut waiting).await;
-    for _ in 0..10 {
-        yield_now().await;
-    }
-    assert_eq!(rig.batches(), [[0], [0]], "a third would be one too many");
+    others_go_on().await;
+    assert_eq!(rig.batches(), [[0], [1]], "a third would be one too many");
     rig.runner.end.notify_one();
     assert_eq!(first.await, Ok(0));
     for (call, number) in waiting.into_iter().zip([11, 12]) {
         assert_eq!(call.await, Ok(number), "the other one still runs");
     }
     rig.runner.end.notify_one();
-    assert_eq!(second.await, Ok(0));
-    assert_eq!(rig.batches(), [vec![0], vec![0], vec![11, 12]]);
+    assert_eq!(second.await, Ok(1));
+    assert_eq!(rig.batches(), [vec![0], vec![1], vec![11, 12]]);
     rig.becomes_idle().await;
+}
+
+// P2
+#[tokio::test]
+async fn a_batch_begins_beside_another_when_enough_calls_wait() {
+    let rig = Rig::wide(2);
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut waiting = [11, 12, 13, 14].map(|number| rig.call(number));
+    poll_once(&mut waiting[0]).await;
+    others_go_on().await;
+    assert_eq!(rig.batches(), [[0]], "one call is too few");
+    poll_all(&mut waiting[1..]).await;
+    others_go_on().await;
+    assert_eq!(rig.batches(), [vec![0], vec![11, 12, 13]], "one is left");
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    for (call, number) in waiting.into_iter().zip([11, 12, 13, 14]) {
+        assert_eq!(call.await, Ok(number));
+    }
+    assert_eq!(rig.batches(), [vec![0], vec![11, 12, 13], vec![14]]);
+    rig.becomes_idle().await;
+    assert_eq!(rig.lane.room.available_permits(), 100);
+}
+
+// P2
+#[tokio::test]
+async fn a_call_waits_for_the_end_of_the_batch_that_is_in_its_way() {
+    let rig = Rig::wide(1);
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut again = rig.call(0);
+    poll_once(&mut again).await;
+    assert_eq!(rig.call(11).await, Ok(11), "it is in nobody's way");
+    assert_eq!(rig.batches(), [[0], [11]]);
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    rig.runner.begun.notified().await;
+    rig.runner.end.notify_one();
+    assert_eq!(again.await, Ok(0));
+    assert_eq!(rig.batches(), [[0], [11], [0]]);
+    rig.becomes_idle().await;
+    assert!(rig.lane.state.lock().running.is_empty());
 }
 
 // P2
@@ -381,18 +441,21 @@ fn after_its_runtime_was_shut_down_a_lane_works_on_another() {
 // P2
 #[test]
 fn what_one_runtime_leaves_behind_another_runs() {
-    let rig = Rig { lane: Arc::new(Lane::with_room(2, Lone::OnTask, 100)), runner: Arc::default() };
+    let rig = Rig::wide(1);
     let (old, new) = (runtime(), runtime());
     let mut stopped = old.block_on(rig.begun(AtDeadline::Wait));
-    let running = new.block_on(rig.begun(AtDeadline::Wait));
-    let mut waiting = rig.call(11);
-    new.block_on(poll_once(&mut waiting));
+    let running = new.block_on(rig.call_begun(1, AtDeadline::Wait));
+    let mut waiting = [rig.call(11), rig.call(0)];
+    new.block_on(poll_all(&mut waiting));
     drop(old);
     new.block_on(async {
         assert_eq!(stopped.as_mut().await, Err(Unanswered::Stopped));
         rig.runner.end.notify_one();
-        assert_eq!(running.await, Ok(0));
-        assert_eq!(waiting.await, Ok(11));
+        assert_eq!(running.await, Ok(1));
+        rig.runner.end.notify_one();
+        for (call, number) in waiting.into_iter().zip([11, 0]) {
+            assert_eq!(call.await, Ok(number));
+        }
         rig.becomes_idle().await;
     });
 }

@@ -133,6 +133,14 @@ impl<D: Database> Leases<D> {
         self.pool.options().get_max_connections()
     }
 
+    /// How many calls have a connection or want one.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(super) fn calls(&self) -> usize {
+        let state = self.state.lock();
+        let unused = self.pool.num_idle() + state.kept.len();
+        (self.pool.size() as usize).saturating_sub(unused) + state.wanted
+    }
+
     /// The pool, which has all connections that no call has.
     #[cfg(all(test, feature = "sqlite"))]
     pub(super) fn pool(&self) -> &Pool<D> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use sqlx::error::DatabaseError;
 use sqlx::{Database, Pool};
 use tokio::runtime::Handle;
@@ -19,7 +19,6 @@ use super::{
     Read, Report, Run, SetUp, Statements, Together, Write, Writing, load_shared, write_at_once,
     write_shared,
 };
-use crate::driver::lane::Work;
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Found, Load};
 
 mod settings;
@@ -28,6 +27,16 @@ pub(super) use settings::{Settings, Source};
 
 /// How long a call may take, unless told otherwise.
 pub(super) const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many batches of writes of a kind run at the same time, each on a connection that only writes: while one waits for
+/// the disk or is taken up, the server works on the other.
+const WRITES_AT_ONCE: u32 = 2;
+
+/// So many new sessions make a batch worth its trip beside another.
+const QUORUM_OF_CREATIONS: usize = 16;
+
+/// Likewise of other writes: with fewer the processors spend on two batches what they gain by them.
+const QUORUM_OF_WRITES: usize = 64;
 
 /// The options of a connection to one kind of server.
 pub(super) type Options<S> =
@@ -71,12 +80,14 @@ pub(super) struct Storage<S: Server> {
     /// How long a call may take, from asking for a connection to the last answer.
     call_timeout: Duration,
     leases: Arc<Leases<S::Database>>,
-    writer: Writer<S::Database>,
+    writers: Vec<Writer<S::Database>>,
     loads: Arc<Lane<Loading>>,
+    /// The writes that create a session, which none of the others can be in the way of.
+    creations: Arc<Lane<Writing>>,
     writes: Arc<Lane<Writing>>,
 }
 
-/// The connection of the writes in batches.
+/// A connection of the writes in batches.
 pub(super) struct Writer<D: Database> {
     leases: Arc<Leases<D>>,
     /// Whether a whole transaction can be one trip on the latest that was opened.
@@ -87,12 +98,13 @@ impl<S: Server> Storage<S> {
     /// In a pool of the application's, with the default settings.
     pub(super) fn new(pool: Pool<S::Database>, statements: Statements) -> Self {
         let settings = Settings::new(Source::Pool(pool.clone()));
-        settings.storage_in(pool, PoolOf::Application, None, statements)
+        settings.storage_in(pool, PoolOf::Application, Vec::new(), statements)
     }
 
     /// Waits for the running calls and closes all connections.
     pub(super) async fn close(&self) {
-        join(self.leases.close(), self.writer.leases.close()).await;
+        let writers = self.writers.iter().map(|writer| writer.leases.close());
+        join(self.leases.close(), join_all(writers)).await;
     }
 
     pub(super) fn read<R: Read>(self: &Arc<Self>, call: R) -> DriverFuture<R::Answer> {
@@ -260,12 +272,15 @@ impl<S: Server> Storage<S> {
         is_given_up: impl Fn() -> bool + Send + Sync,
         deadline: Instant,
     ) -> Result<Vec<Option<Answer>>, Failure> {
-        let mut lease = lease(&self.writer.leases, deadline).await?;
+        let Some(writer) = self.writers.iter().min_by_key(|writer| writer.leases.calls()) else {
+            return Ok(Vec::new());
+        };
+        let mut lease = lease(&writer.leases, deadline).await?;
         // What has gone stale is found out by `BEGIN`: nobody knows what became of a statement without one. Nor
         // of one that the server ends after its caller has left.
         let is_early = deadline - Instant::now() > self.call_timeout / 2;
         let goes_at_once = is_early && lease.is_fresh();
-        let (db, sql, set_up) = (&mut *lease, &self.statements, self.set_up());
+        let (db, sql, set_up) = (&mut *lease, &self.statements, self.set_up(writer));
         if goes_at_once && set_up.is_some() {
             if is_given_up() {
                 lease.done();
@@ -305,9 +320,9 @@ impl<S: Server> Storage<S> {
         }
     }
 
-    /// What the writer has from its start, if it has.
-    fn set_up(&self) -> Option<&SetUp> {
-        let is_set_up = self.writer.is_set_up.load(Ordering::Relaxed);
+    /// What a writer has from its start, if it has.
+    fn set_up(&self, writer: &Writer<S::Database>) -> Option<&SetUp> {
+        let is_set_up = writer.is_set_up.load(Ordering::Relaxed);
         self.statements.set_up.as_ref().filter(|_| is_set_up)
     }
 
@@ -397,17 +412,7 @@ impl<S: Server> Run<Loading> for Storage<S> {
 impl<S: Server> Run<Writing> for Storage<S> {
     async fn run(self: Arc<Self>, batch: Vec<Writing>) {
         let deadline = Instant::now() + self.call_timeout;
-        if self.set_up().is_none() {
-            return self.write_batch(batch, deadline).await;
-        }
-        let (created, others): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|writing| writing.call.creates());
-        for mut part in Writing::parts(created).into_iter().chain([others]) {
-            part.retain(|writing| !writing.is_given_up());
-            if !part.is_empty() {
-                self.write_batch(part, deadline).await;
-            }
-        }
+        self.write_batch(batch, deadline).await;
     }
 }
 
@@ -418,8 +423,8 @@ impl<S: Server> Together for Storage<S> {
         &self.loads
     }
 
-    fn writes(&self) -> &Arc<Lane<Writing>> {
-        &self.writes
+    fn writes(&self, call: &Call) -> &Arc<Lane<Writing>> {
+        if call.creates() { &self.creations } else { &self.writes }
     }
 
     fn patience(&self) -> (Duration, AtDeadline) {

@@ -64,7 +64,7 @@ pub(super) struct Statements {
     pub(super) environment: EnvironmentStatements,
 }
 
-/// What the connection that only writes has from its start, so that a whole transaction can be one trip.
+/// What a connection that only writes has from its start, so that a whole transaction can be one trip.
 #[cfg_attr(
     not(any(feature = "postgres", feature = "mysql")),
     allow(dead_code, reason = "a file has no such settings")

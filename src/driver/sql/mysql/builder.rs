@@ -31,8 +31,8 @@ impl MySqlDriverBuilder {
         self
     }
 
-    /// How many connections there are at most, at least one, opened when they are needed. Default: 10.
-    /// A pool of the application's keeps its own number.
+    /// How many connections there are at most, at least one, opened when they are needed; of three one may only
+    /// write, and of four or more two. Default: 10. A pool of the application's keeps its own number.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.settings.max_connections = connections;
         self
@@ -43,7 +43,7 @@ impl MySqlDriverBuilder {
     /// at least a millisecond, at most 24 days.
     ///
     /// The connections of the driver's own pool are told as well, in whole seconds: that is how long a
-    /// statement waits for a lock (`innodb_lock_wait_timeout`, `lock_wait_timeout`). One that only writes is told how
+    /// statement waits for a lock (`innodb_lock_wait_timeout`, `lock_wait_timeout`). Those that only write are told how
     /// long a statement may take, too (`max_statement_time`).
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.settings.call_timeout = url::bounded(timeout);

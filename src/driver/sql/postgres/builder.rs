@@ -39,8 +39,8 @@ impl PostgresDriverBuilder {
         self
     }
 
-    /// How many connections there are at most, at least one, opened when they are needed; if there may be three,
-    /// one of them may only write. Default: 10. A pool of the application's keeps its own number.
+    /// How many connections there are at most, at least one, opened when they are needed; of three one may only
+    /// write, and of four or more two. Default: 10. A pool of the application's keeps its own number.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.settings.max_connections = connections;
         self
@@ -58,8 +58,7 @@ impl PostgresDriverBuilder {
     }
 
     /// Opens the database with one connection, which is closed again if the pool is the driver's own, and then with
-    /// the one that writes.
-    /// The tables are not made here.
+    /// one that only writes. The tables are not made here.
     ///
     /// # Errors
     ///

@@ -14,7 +14,10 @@ use super::super::{
     Connection, EnvironmentName, Failure, IfUnsound, Lane, Leases, Lone, PoolOf, Row, SetUp,
     Statements, lane_of_loads,
 };
-use super::{DEFAULT_CALL_TIMEOUT, Options, Server, Storage, Writer};
+use super::{
+    DEFAULT_CALL_TIMEOUT, Options, QUORUM_OF_CREATIONS, QUORUM_OF_WRITES, Server, Storage,
+    WRITES_AT_ONCE, Writer,
+};
 use crate::driver::DriverError;
 
 /// Where a driver's connections come from.
@@ -64,13 +67,18 @@ impl<S: Server> Settings<S> {
             Source::Pool(pool) => {
                 let place = S::place(&pool.connect_options());
                 try_pool(pool, &place, S::SCHEME.server, limit, S::report).await?;
-                return Ok(self.storage_in(pool.clone(), PoolOf::Application, None, statements));
+                return Ok(self.storage_in(
+                    pool.clone(),
+                    PoolOf::Application,
+                    Vec::new(),
+                    statements,
+                ));
             }
             Source::Url(url) => url,
         };
         let most = at_least_one(self.max_connections)?;
         let options = S::SCHEME.parse::<Options<S>>(url)?.disable_statement_logging();
-        let for_writes = S::for_writes(options.clone(), limit).filter(|_| most > 2);
+        let for_writes = S::for_writes(options.clone(), limit);
         let pool = |most, options, set_up: Option<(SetUp, Arc<AtomicBool>)>| {
             let at_connect = statements.at_connect.clone();
             PoolOptions::<S::Database>::new()
@@ -96,19 +104,26 @@ impl<S: Server> Settings<S> {
         let bounded = all.connect_options();
         try_connect(&*bounded, &S::place(&bounded), S::SCHEME.server, limit, S::report).await?;
         if let (Some(for_writes), Some(set_up)) = (for_writes, &statements.set_up) {
-            let is_set_up = Arc::new(AtomicBool::new(false));
-            let one = pool(1, for_writes, Some((set_up.clone(), is_set_up.clone())));
-            let writer =
-                Writer { leases: Leases::new(one, PoolOf::Driver, IfUnsound::Close), is_set_up };
-            if self.opens(&writer).await? {
-                let others = pool(most - 1, options, None);
-                return Ok(self.storage_in(others, PoolOf::Driver, Some(writer), statements));
+            let writer = || {
+                let is_set_up = Arc::new(AtomicBool::new(false));
+                let set_up = (set_up.clone(), is_set_up.clone());
+                let one = pool(1, for_writes.clone(), Some(set_up));
+                let leases = Leases::new(one, PoolOf::Driver, IfUnsound::Close);
+                Writer { leases, is_set_up }
+            };
+            let most_writers = most.saturating_sub(2).min(WRITES_AT_ONCE);
+            let writers: Vec<_> = (0..most_writers).map(|_| writer()).collect();
+            if let Some(first) = writers.first()
+                && self.opens(first).await?
+            {
+                let others = pool(most - most_writers, options, None);
+                return Ok(self.storage_in(others, PoolOf::Driver, writers, statements));
             }
         }
-        Ok(self.storage_in(all, PoolOf::Driver, None, statements))
+        Ok(self.storage_in(all, PoolOf::Driver, Vec::new(), statements))
     }
 
-    /// Opens the connection that only writes. Whether it is set up.
+    /// Opens a connection that only writes. Whether it is set up.
     async fn opens(&self, writer: &Writer<S::Database>) -> Result<bool, DriverError> {
         let leases = &writer.leases;
         let lease = timeout(self.call_timeout, leases.lease()).await;
@@ -119,23 +134,27 @@ impl<S: Server> Settings<S> {
         Ok(writer.is_set_up.load(Ordering::Relaxed))
     }
 
-    /// Without a writer of their own, writes have a connection of the others.
+    /// Without writers of their own, writes have a connection of the others.
     pub(super) fn storage_in(
         &self,
         pool: Pool<S::Database>,
         pool_of: PoolOf,
-        writer: Option<Writer<S::Database>>,
+        mut writers: Vec<Writer<S::Database>>,
         statements: Statements,
     ) -> Storage<S> {
         let leases = Leases::new(pool, pool_of, IfUnsound::Close);
+        if writers.is_empty() {
+            writers.push(Writer { leases: leases.clone(), is_set_up: Arc::default() });
+        }
+        let lane = |quorum| Arc::new(Lane::new(writers.len(), Lone::OnTask).with_quorum(quorum));
         Storage {
             place: S::place(&leases.connect_options()),
             statements,
             call_timeout: self.call_timeout,
             loads: lane_of_loads(leases.most(), Lone::OnTask),
-            writes: Arc::new(Lane::new(1, Lone::OnTask)),
-            writer: writer
-                .unwrap_or_else(|| Writer { leases: leases.clone(), is_set_up: Arc::default() }),
+            creations: lane(QUORUM_OF_CREATIONS),
+            writes: lane(QUORUM_OF_WRITES),
+            writers,
             leases,
         }
     }

@@ -29,7 +29,7 @@ pub(super) use write::{Answer, Call, Writing, write};
 const MOST_BYTES: usize = 1 << 20;
 
 /// How many batches of loads run at the same time, beside a lone load with its caller: while the database answers one,
-/// what it has answered before is taken up. Two batches of writes were slower than one.
+/// what it has answered before is taken up.
 const LOADS_AT_ONCE: u32 = 2;
 
 /// The lane of loads for a pool of so many connections: a batch does not wait for that of another, nor for that of
@@ -75,7 +75,8 @@ pub(super) trait Together: Run<Loading> + Run<Self::Turn> + Sized {
 
     fn loads(&self) -> &Arc<Lane<Loading>>;
 
-    fn writes(&self) -> &Arc<Lane<Self::Turn>>;
+    /// Where a write waits for its turn.
+    fn writes(&self, call: &Call) -> &Arc<Lane<Self::Turn>>;
 
     /// How long a call may wait, and what becomes of one that runs by then.
     fn patience(&self) -> (Duration, AtDeadline);
@@ -102,8 +103,9 @@ pub(super) trait Together: Run<Loading> + Run<Self::Turn> + Sized {
         DriverFuture::new(async move {
             let (patience, at_deadline) = self.patience();
             let deadline = Instant::now() + patience;
+            let lane = self.writes(&call);
             let waiting = |reply| Writing { call, deadline, reply }.into();
-            let answer = self.writes().call(&self, deadline, at_deadline, waiting).await;
+            let answer = lane.call(&self, deadline, at_deadline, waiting).await;
             answer.unwrap_or_else(|unanswered| Err(self.no_answer(unanswered))).and_then(read)
         })
     }

@@ -8,9 +8,7 @@ use uuid::Uuid;
 use super::super::many::{Argument, List, MOST_ROWS};
 use super::super::rows::{record, session, size};
 use super::super::{Connection, Failure, Outcome, Statements, Value, Write};
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-use super::plan::MOST_AT_ONCE;
-use super::plan::Plan;
+use super::plan::{MOST_AT_ONCE, Plan};
 use super::{MOST_BYTES, Waiting};
 use crate::driver::lane::{Place, Work};
 use crate::driver::{
@@ -40,6 +38,7 @@ pub(in super::super) type Writing = Waiting<Call, Answer>;
 pub(in super::super) struct WriteGroup {
     limits: Option<Limits>,
     sessions: HashSet<Named>,
+    calls: usize,
     rows: usize,
     bytes: usize,
 }
@@ -58,8 +57,24 @@ impl Work for Writing {
         self.reply.is_closed()
     }
 
-    /// Of calls to one session each waits for the batch after the one in front of it.
+    /// Sessions that are created together, and their items, fit into one statement, as far as those of one call do.
     fn place(&self, group: &mut WriteGroup) -> Place {
+        let items = group.rows - group.calls + self.call.size().0 - 1;
+        let is_full = group.calls == MOST_AT_ONCE || items > MOST_AT_ONCE;
+        if self.call.creates() && group.calls > 0 && is_full {
+            return Place::Ends;
+        }
+        self.place_in(group)
+    }
+
+    fn waits_for(&self, running: &WriteGroup) -> bool {
+        running.sessions.contains(&self.call.session())
+    }
+}
+
+impl Writing {
+    /// Where it stands towards a batch. Of calls to one session each waits for the batch after the one in front of it.
+    pub(in super::super) fn place_in(&self, group: &mut WriteGroup) -> Place {
         let (limits, is_first) = (self.call.limits(), group.limits.is_none());
         let is_next = group.sessions.insert(self.call.session());
         if !is_next || *group.limits.get_or_insert(limits) != limits {
@@ -71,31 +86,8 @@ impl Work for Writing {
             return Place::Ends;
         }
         (group.rows, group.bytes) = (rows, bytes);
+        group.calls += 1;
         Place::Joins
-    }
-}
-
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-impl Writing {
-    /// Splits a batch so that of each part sessions and items fit into one statement that creates them, as far as
-    /// those of one call do.
-    pub(in super::super) fn parts(batch: Vec<Self>) -> Vec<Vec<Self>> {
-        let mut parts: Vec<Vec<Self>> = Vec::new();
-        let mut items = 0;
-        for writing in batch {
-            let more = writing.call.size().0 - 1;
-            match parts.last_mut() {
-                Some(part) if part.len() < MOST_AT_ONCE && items + more <= MOST_AT_ONCE => {
-                    items += more;
-                    part.push(writing);
-                }
-                _ => {
-                    items = more;
-                    parts.push(vec![writing]);
-                }
-            }
-        }
-        parts
     }
 }
 
@@ -108,7 +100,6 @@ impl Call {
     }
 
     /// Whether it only creates a session.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(in super::super) fn creates(&self) -> bool {
         matches!(self, Self::Commit(commit) if matches!(commit.target, Target::New(_)))
     }
@@ -424,5 +415,57 @@ impl<'a> Plan<'a> {
         }
         self.store(replace.session, &replace.application, &replace.key, &replace.value);
         Some(ReplaceOutcome::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::driver::ApplicationChanges;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    /// Creates a session, or writes to it, with so many items.
+    fn writing(n: u8, creates: bool, items: usize) -> Writing {
+        let (session, key) =
+            (SessionRef::from_uuid(Uuid::from_bytes([n; 16])), SessionKey::from_bytes([n; 32]));
+        let new = || SessionRecord::new(session, key, NOW, Timestamp::from_millis(2_000));
+        let target = if creates { Target::New(new()) } else { Target::Seen { session, key } };
+        let mut changes = ApplicationChanges::new(ApplicationName::new("shop").unwrap());
+        changes.items =
+            (0..items).map(|item| (item.to_string().into(), Some("1".into()))).collect();
+        let mut commit = Commit::new(target, NOW);
+        commit.changes.push(changes);
+        let call = Call::Commit(Box::new(commit));
+        Writing { call, deadline: Instant::now(), reply: oneshot::channel().0 }
+    }
+
+    /// How many of such calls go together.
+    fn together(creates: bool, items: usize) -> usize {
+        let mut group = WriteGroup::default();
+        let joins = |n: &u8| writing(*n, creates, items).place(&mut group) == Place::Joins;
+        (0..=u8::MAX).take_while(joins).count()
+    }
+
+    // P2
+    #[test]
+    fn as_many_go_together_as_fit_into_a_statement() {
+        let created =
+            [0, 1, 2, 3, MOST_AT_ONCE, MOST_AT_ONCE + 1].map(|items| together(true, items));
+        assert_eq!(created, [64, 64, 32, 21, 1, 1]);
+        assert_eq!([1, 3, MOST_ROWS].map(|items| together(false, items)), [128, 64, 1]);
+    }
+
+    // P2
+    #[test]
+    fn of_calls_to_one_session_each_waits_for_the_one_before_it() {
+        let mut group = WriteGroup::default();
+        let placed = [1, 2, 1].map(|n| writing(n, false, 1).place(&mut group));
+        assert_eq!(placed, [Place::Joins, Place::Joins, Place::Waits]);
+        assert_eq!([1, 3].map(|n| writing(n, false, 1).waits_for(&group)), [true, false]);
     }
 }
