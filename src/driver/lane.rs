@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::sync::Mutex;
 
 /// Runs calls in batches: what waits when the batch before has ended goes together, as far as it fits
-/// together. A call that finds nobody goes at once; nothing waits for more to come.
+/// together. A call that finds nobody goes at once. A batch may begin beside another; one that is small may wait for the
+/// end of that one, and there is no other waiting for more to come.
 ///
 /// A call has its place here and not in its caller's future: a caller that is not polled any more holds
 /// up nobody. A task runs one batch after the other; it begins when a call finds that there could be one more,
@@ -27,8 +28,6 @@ pub(super) struct Lane<W: Work> {
     state: Mutex<State<W>>,
     /// How many batches run at the same time at most.
     width: usize,
-    /// How many calls have to wait for a batch to begin beside another.
-    quorum: usize,
     lone: Lone,
     /// Places of calls that wait.
     room: Semaphore,
@@ -69,9 +68,14 @@ pub(super) trait Work: Send + 'static {
     /// Where it stands towards a batch. One that joins is noted in the group.
     fn place(&self, group: &mut Self::Group) -> Place;
 
-    /// Whether it waits for the end of a batch that runs, as another of that batch is in its way.
+    /// Whether it waits for the end of a batch that runs, as a call of that batch is in its way.
     fn waits_for(&self, _running: &Self::Group) -> bool {
         false
+    }
+
+    /// How many calls have to be ready for a batch to begin beside another, with this one in front.
+    fn quorum(&self) -> usize {
+        1
     }
 }
 
@@ -150,13 +154,7 @@ impl<W: Work> Lane<W> {
             has_lone: false,
             singles_in_a_row: 1,
         };
-        Self { state: Mutex::new(state), width, quorum: 1, lone, room: Semaphore::new(places) }
-    }
-
-    /// Has batches begin beside others only when so many calls wait: each costs something, however small it is.
-    #[cfg(any(test, feature = "postgres", feature = "mysql"))]
-    pub(super) fn with_quorum(self, calls: usize) -> Self {
-        Self { quorum: calls, ..self }
+        Self { state: Mutex::new(state), width, lone, room: Semaphore::new(places) }
     }
 
     /// Takes a place and waits for the answer.
@@ -220,10 +218,13 @@ impl<W: Work> Lane<W> {
         if !finds_nobody {
             state.singles_in_a_row = 0;
         }
+        let may_begin = state.drainers < self.width
+            && (state.drainers == 0
+                || (state.waiting.len() + 1 >= work.quorum() && !state.is_held_up(&work)));
         state.tickets += 1;
         let ticket = state.tickets;
         state.waiting.push_back((ticket, work));
-        if state.drainers == self.width || !self.has_quorum(&state, state.drainers) {
+        if !may_begin {
             return Pushed::Waits(ticket);
         }
         state.drainers += 1;
@@ -247,39 +248,37 @@ impl<W: Work> Lane<W> {
         withdrawn.is_some()
     }
 
-    /// Whether a batch may begin beside so many others.
-    fn has_quorum(&self, state: &State<W>, others: usize) -> bool {
-        state.waiting.len() >= if others == 0 { 1 } else { self.quorum }
-    }
-
-    /// Takes what goes together, and the number of the batch. `None` if nothing does, and then the task that asked
-    /// has ended.
+    /// Takes what goes together, and the number of the batch. `None` if nothing does, or too few beside another batch,
+    /// and then the task that asked has ended: whoever runs that one looks again.
     fn next(&self) -> Option<(Ticket, Vec<W>)> {
         let (mut batch, mut later, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
-        let mut group = W::Group::default();
+        let (mut group, mut held_up) = (W::Group::default(), 0);
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        if !self.has_quorum(state, state.drainers - 1) {
-            state.drainers -= 1;
-            return None;
-        }
         while let Some((ticket, work)) = state.waiting.pop_front() {
             if work.is_given_up() {
                 given_up.push(work);
                 continue;
             }
-            if state.running.iter().any(|(_, running)| work.waits_for(running)) {
+            if state.is_held_up(&work) {
+                held_up += 1;
                 later.push((ticket, work));
                 continue;
             }
             match work.place(&mut group) {
-                Place::Joins => batch.push(work),
+                Place::Joins => batch.push((ticket, work)),
                 Place::Waits => later.push((ticket, work)),
                 Place::Ends => {
                     later.push((ticket, work));
                     break;
                 }
             }
+        }
+        let ready = batch.len() + later.len() - held_up + state.waiting.len();
+        let is_beside = !state.running.is_empty();
+        if is_beside && batch.first().is_some_and(|(_, first)| ready < first.quorum()) {
+            later.append(&mut batch);
+            later.sort_unstable_by_key(|(ticket, _)| *ticket);
         }
         for waits in later.into_iter().rev() {
             state.waiting.push_front(waits);
@@ -296,16 +295,23 @@ impl<W: Work> Lane<W> {
         }
         drop(guard);
         self.room.add_permits(batch.len() + given_up.len());
+        let batch: Vec<_> = batch.into_iter().map(|(_, work)| work).collect();
         (!batch.is_empty()).then_some((number, batch))
     }
 
-    /// Ends a batch. Whether there is none to begin after it, and then the task that asked has ended.
+    /// Ends a batch. Whether no call waits, and then the task that asked has ended.
     fn ends(&self, batch: Ticket) -> bool {
         let mut state = self.state.lock();
         state.running.retain(|(number, _)| *number != batch);
-        let is_done = !self.has_quorum(&state, state.drainers - 1);
+        let is_done = state.waiting.is_empty();
         state.drainers -= usize::from(is_done);
         is_done
+    }
+}
+
+impl<W: Work> State<W> {
+    fn is_held_up(&self, work: &W) -> bool {
+        self.running.iter().any(|(_, running)| work.waits_for(running))
     }
 }
 

@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Test> {
             a_version_without_a_primary_key_as_it_was_made_before_is_complete,
             a_pool_of_the_applications_is_enough,
             connections_that_the_server_has_closed_are_replaced_and_nobody_notices,
+            a_connection_that_is_lost_makes_the_other_one_be_looked_at,
             sessions_and_items_are_stored_by_one_statement_if_no_others_have_the_connections,
             as_many_batches_of_writes_run_as_there_are_connections_for_them,
             what_the_server_cannot_store_is_an_error_or_stored_whole,
@@ -250,6 +251,29 @@ async fn connections_that_the_server_has_closed_are_replaced_and_nobody_notices(
                     Err(error) => assert_eq!(error.kind(), Unavailable, "{error}"),
                 }
             }
+        }
+    }
+    run(&name, "DROP USER '{env}'@'%'").await;
+}
+
+// P2: a write in one trip on a connection that has answered just now, and is gone, would be an error.
+async fn a_connection_that_is_lost_makes_the_other_one_be_looked_at() {
+    let name = environment();
+    run(&name, "CREATE USER '{env}'@'%' IDENTIFIED BY 'right'; GRANT ALL ON *.* TO '{env}'@'%'")
+        .await;
+    let url = url_of(&name, "right");
+    let driver = MySqlDriver::builder(url.as_str()).environment(&name).connect().await.unwrap();
+    {
+        let environment = Environment::new(driver, name.clone()).await;
+        let driver = &environment.driver;
+        let create = |n| driver.commit(with_an_item(n));
+        for all in [0..80, 100..180] {
+            // Alone, without an item, it begins with a look at the connection.
+            created(driver, all.end).await;
+            for outcome in join_all(all.map(create)).await {
+                assert!(matches!(outcome, Ok(CommitOutcome::Done(_))), "{outcome:?}");
+            }
+            run(&name, "KILL HARD USER '{env}'@'%'").await;
         }
     }
     run(&name, "DROP USER '{env}'@'%'").await;

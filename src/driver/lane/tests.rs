@@ -11,7 +11,8 @@ use tokio::task::yield_now;
 
 use super::*;
 
-/// A call with a number. Those of equal tens go together, at most three, and of equal numbers one.
+/// A call with a number. Those of equal tens go together, at most three, and of equal numbers one; from 30 on at least
+/// two, if another batch runs.
 struct Numbered {
     number: u32,
     reply: Reply<u32>,
@@ -38,6 +39,10 @@ impl Work for Numbered {
 
     fn waits_for(&self, running: &Vec<u32>) -> bool {
         running.contains(&self.number)
+    }
+
+    fn quorum(&self) -> usize {
+        if self.number < 30 { 1 } else { 2 }
     }
 }
 
@@ -78,9 +83,8 @@ impl Rig {
     }
 
     /// With two batches at a time.
-    fn wide(quorum: usize) -> Self {
-        let lane = Lane::with_room(2, Lone::OnTask, 100).with_quorum(quorum);
-        Self { lane: Arc::new(lane), runner: Arc::default() }
+    fn wide() -> Self {
+        Self { lane: Arc::new(Lane::with_room(2, Lone::OnTask, 100)), runner: Arc::default() }
     }
 
     fn call_by(&self, number: u32, deadline: Instant, at_deadline: AtDeadline) -> Answer {
@@ -160,7 +164,7 @@ async fn what_waits_goes_together_as_far_as_it_fits_together() {
 // P2
 #[tokio::test]
 async fn as_many_batches_run_at_the_same_time_as_may() {
-    let rig = Rig::wide(1);
+    let rig = Rig::wide();
     let first = rig.begun(AtDeadline::Wait).await;
     let second = rig.call_begun(1, AtDeadline::Wait).await;
     let mut waiting = [rig.call(11), rig.call(12)];
@@ -181,21 +185,23 @@ async fn as_many_batches_run_at_the_same_time_as_may() {
 // P2
 #[tokio::test]
 async fn a_batch_begins_beside_another_when_enough_calls_wait() {
-    let rig = Rig::wide(2);
+    let rig = Rig::wide();
     let first = rig.begun(AtDeadline::Wait).await;
-    let mut waiting = [11, 12, 13, 14].map(|number| rig.call(number));
-    poll_once(&mut waiting[0]).await;
+    let mut waiting = [31, 0, 32, 33, 34].map(|number| rig.call(number));
+    poll_all(&mut waiting[..2]).await;
     others_go_on().await;
-    assert_eq!(rig.batches(), [[0]], "one call is too few");
-    poll_all(&mut waiting[1..]).await;
+    assert_eq!(rig.batches(), [[0]], "one call is too few, and the other one cannot go yet");
+    poll_all(&mut waiting[2..]).await;
     others_go_on().await;
-    assert_eq!(rig.batches(), [vec![0], vec![11, 12, 13]], "one is left");
+    assert_eq!(rig.batches(), [vec![0], vec![31, 32, 33]], "the last one is too few again");
+    rig.runner.end.notify_one();
+    rig.runner.begun.notified().await;
     rig.runner.end.notify_one();
     assert_eq!(first.await, Ok(0));
-    for (call, number) in waiting.into_iter().zip([11, 12, 13, 14]) {
+    for (call, number) in waiting.into_iter().zip([31, 0, 32, 33, 34]) {
         assert_eq!(call.await, Ok(number));
     }
-    assert_eq!(rig.batches(), [vec![0], vec![11, 12, 13], vec![14]]);
+    assert_eq!(rig.batches(), [vec![0], vec![31, 32, 33], vec![0], vec![34]]);
     rig.becomes_idle().await;
     assert_eq!(rig.lane.room.available_permits(), 100);
 }
@@ -203,7 +209,7 @@ async fn a_batch_begins_beside_another_when_enough_calls_wait() {
 // P2
 #[tokio::test]
 async fn a_call_waits_for_the_end_of_the_batch_that_is_in_its_way() {
-    let rig = Rig::wide(1);
+    let rig = Rig::wide();
     let first = rig.begun(AtDeadline::Wait).await;
     let mut again = rig.call(0);
     poll_once(&mut again).await;
@@ -441,7 +447,7 @@ fn after_its_runtime_was_shut_down_a_lane_works_on_another() {
 // P2
 #[test]
 fn what_one_runtime_leaves_behind_another_runs() {
-    let rig = Rig::wide(1);
+    let rig = Rig::wide();
     let (old, new) = (runtime(), runtime());
     let mut stopped = old.block_on(rig.begun(AtDeadline::Wait));
     let running = new.block_on(rig.call_begun(1, AtDeadline::Wait));

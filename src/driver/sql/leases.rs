@@ -133,14 +133,6 @@ impl<D: Database> Leases<D> {
         self.pool.options().get_max_connections()
     }
 
-    /// How many calls have a connection or want one.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
-    pub(super) fn calls(&self) -> usize {
-        let state = self.state.lock();
-        let unused = self.pool.num_idle() + state.kept.len();
-        (self.pool.size() as usize).saturating_sub(unused) + state.wanted
-    }
-
     /// The pool, which has all connections that no call has.
     #[cfg(all(test, feature = "sqlite"))]
     pub(super) fn pool(&self) -> &Pool<D> {
@@ -232,10 +224,10 @@ impl<D: Database> Lease<'_, D> {
         }
     }
 
-    /// Whether it has answered a short time ago.
+    /// Whether it has answered a short time ago, and since another one was lost.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
-    pub(super) fn is_fresh(&self) -> bool {
-        let has_answered = |kept: &Kept<D>| kept.used > kept.since;
+    pub(super) fn is_fresh(&self, other_lost: Option<Instant>) -> bool {
+        let has_answered = |kept: &Kept<D>| kept.used > kept.since && Some(kept.used) > other_lost;
         self.kept.as_ref().is_some_and(|kept| has_answered(kept) && kept.used.elapsed() < FRESH_FOR)
     }
 

@@ -20,6 +20,7 @@ use super::{
     write_shared,
 };
 use crate::driver::{DriverError, DriverErrorKind, DriverFuture, Found, Load};
+use crate::sync::Mutex;
 
 mod settings;
 
@@ -27,16 +28,6 @@ pub(super) use settings::{Settings, Source};
 
 /// How long a call may take, unless told otherwise.
 pub(super) const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How many batches of writes of a kind run at the same time, each on a connection that only writes: while one waits for
-/// the disk or is taken up, the server works on the other.
-const WRITES_AT_ONCE: u32 = 2;
-
-/// So many new sessions make a batch worth its trip beside another.
-const QUORUM_OF_CREATIONS: usize = 16;
-
-/// Likewise of other writes: with fewer the processors spend on two batches what they gain by them.
-const QUORUM_OF_WRITES: usize = 64;
 
 /// The options of a connection to one kind of server.
 pub(super) type Options<S> =
@@ -80,11 +71,28 @@ pub(super) struct Storage<S: Server> {
     /// How long a call may take, from asking for a connection to the last answer.
     call_timeout: Duration,
     leases: Arc<Leases<S::Database>>,
-    writers: Vec<Writer<S::Database>>,
+    writers: Writers<S::Database>,
     loads: Arc<Lane<Loading>>,
-    /// The writes that create a session, which none of the others can be in the way of.
-    creations: Arc<Lane<Writing>>,
     writes: Arc<Lane<Writing>>,
+}
+
+/// The connections of the writes in batches, which run as many batches at the same time.
+pub(super) struct Writers<D: Database> {
+    pub(super) first: Writer<D>,
+    /// While one batch waits for the disk or is taken up, the server works on the other.
+    pub(super) second: Option<Writer<D>>,
+    /// When a connection of one was last found lost, and that of the other may be as well.
+    lost: Mutex<Option<Instant>>,
+}
+
+impl<D: Database> Writers<D> {
+    pub(super) fn new(first: Writer<D>, second: Option<Writer<D>>) -> Self {
+        Self { first, second, lost: Mutex::default() }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Writer<D>> {
+        [Some(&self.first), self.second.as_ref()].into_iter().flatten()
+    }
 }
 
 /// A connection of the writes in batches.
@@ -92,18 +100,26 @@ pub(super) struct Writer<D: Database> {
     leases: Arc<Leases<D>>,
     /// Whether a whole transaction can be one trip on the latest that was opened.
     is_set_up: Arc<AtomicBool>,
+    /// Held by the batch that has it.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl<D: Database> Writer<D> {
+    pub(super) fn new(leases: Arc<Leases<D>>, is_set_up: Arc<AtomicBool>) -> Self {
+        Self { leases, is_set_up, turn: tokio::sync::Mutex::default() }
+    }
 }
 
 impl<S: Server> Storage<S> {
     /// In a pool of the application's, with the default settings.
     pub(super) fn new(pool: Pool<S::Database>, statements: Statements) -> Self {
         let settings = Settings::new(Source::Pool(pool.clone()));
-        settings.storage_in(pool, PoolOf::Application, Vec::new(), statements)
+        settings.storage_in(pool, PoolOf::Application, None, statements)
     }
 
     /// Waits for the running calls and closes all connections.
     pub(super) async fn close(&self) {
-        let writers = self.writers.iter().map(|writer| writer.leases.close());
+        let writers = self.writers.all().map(|writer| writer.leases.close());
         join(self.leases.close(), join_all(writers)).await;
     }
 
@@ -272,14 +288,14 @@ impl<S: Server> Storage<S> {
         is_given_up: impl Fn() -> bool + Send + Sync,
         deadline: Instant,
     ) -> Result<Vec<Option<Answer>>, Failure> {
-        let Some(writer) = self.writers.iter().min_by_key(|writer| writer.leases.calls()) else {
-            return Ok(Vec::new());
-        };
+        let Writers { first, second, lost } = &self.writers;
+        let turn = first.turn.try_lock();
+        let writer = second.as_ref().filter(|_| turn.is_err()).unwrap_or(first);
         let mut lease = lease(&writer.leases, deadline).await?;
         // What has gone stale is found out by `BEGIN`: nobody knows what became of a statement without one. Nor
         // of one that the server ends after its caller has left.
         let is_early = deadline - Instant::now() > self.call_timeout / 2;
-        let goes_at_once = is_early && lease.is_fresh();
+        let goes_at_once = is_early && lease.is_fresh(*lost.lock());
         let (db, sql, set_up) = (&mut *lease, &self.statements, self.set_up(writer));
         if goes_at_once && set_up.is_some() {
             if is_given_up() {
@@ -330,7 +346,15 @@ impl<S: Server> Storage<S> {
     async fn write_batch(self: &Arc<Self>, batch: Vec<Writing>, deadline: Instant) {
         let calls: Vec<_> = batch.iter().map(|writing| &writing.call).collect();
         let is_given_up = || batch.iter().any(|writing| writing.reply.is_closed());
-        let attempt = || self.writing_together(&calls, is_given_up, deadline);
+        let attempt = || async {
+            let answers = self.writing_together(&calls, is_given_up, deadline).await;
+            if let Err(Failure::Sqlx(error) | Failure::NotBegun(error)) = &answers
+                && Self::is_lost(error)
+            {
+                *self.writers.lost.lock() = Some(Instant::now());
+            }
+            answers
+        };
         let answers =
             match timeout_at(deadline, self.repeat_while(Self::was_not_begun, attempt)).await {
                 Ok(Err(failure)) if Self::is_refused(&failure) => Ok(Vec::new()),
@@ -423,8 +447,8 @@ impl<S: Server> Together for Storage<S> {
         &self.loads
     }
 
-    fn writes(&self, call: &Call) -> &Arc<Lane<Writing>> {
-        if call.creates() { &self.creations } else { &self.writes }
+    fn writes(&self) -> &Arc<Lane<Writing>> {
+        &self.writes
     }
 
     fn patience(&self) -> (Duration, AtDeadline) {

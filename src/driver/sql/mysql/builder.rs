@@ -31,8 +31,9 @@ impl MySqlDriverBuilder {
         self
     }
 
-    /// How many connections there are at most, at least one, opened when they are needed; of three one may only
-    /// write, and of four or more two. Default: 10. A pool of the application's keeps its own number.
+    /// How many connections there are at most, at least one, opened when they are needed. Default: 10. Of three one
+    /// is kept for writes, of four or more two, if those can be one trip (see [`MySqlDriver`]). A pool of the
+    /// application's keeps its own number.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.settings.max_connections = connections;
         self
@@ -51,7 +52,7 @@ impl MySqlDriverBuilder {
     }
 
     /// Opens the database with one connection, which is closed again if the pool is the driver's own, and then with
-    /// one that only writes, which is closed again if the server cannot do that in one trip. The tables are not made
+    /// those that only write, which are closed again if the server cannot do that in one trip. The tables are not made
     /// here.
     ///
     /// # Errors

@@ -14,10 +14,7 @@ use super::super::{
     Connection, EnvironmentName, Failure, IfUnsound, Lane, Leases, Lone, PoolOf, Row, SetUp,
     Statements, lane_of_loads,
 };
-use super::{
-    DEFAULT_CALL_TIMEOUT, Options, QUORUM_OF_CREATIONS, QUORUM_OF_WRITES, Server, Storage,
-    WRITES_AT_ONCE, Writer,
-};
+use super::{DEFAULT_CALL_TIMEOUT, Options, Server, Storage, Writer, Writers};
 use crate::driver::DriverError;
 
 /// Where a driver's connections come from.
@@ -67,12 +64,7 @@ impl<S: Server> Settings<S> {
             Source::Pool(pool) => {
                 let place = S::place(&pool.connect_options());
                 try_pool(pool, &place, S::SCHEME.server, limit, S::report).await?;
-                return Ok(self.storage_in(
-                    pool.clone(),
-                    PoolOf::Application,
-                    Vec::new(),
-                    statements,
-                ));
+                return Ok(self.storage_in(pool.clone(), PoolOf::Application, None, statements));
             }
             Source::Url(url) => url,
         };
@@ -106,21 +98,22 @@ impl<S: Server> Settings<S> {
         if let (Some(for_writes), Some(set_up)) = (for_writes, &statements.set_up) {
             let writer = || {
                 let is_set_up = Arc::new(AtomicBool::new(false));
-                let set_up = (set_up.clone(), is_set_up.clone());
-                let one = pool(1, for_writes.clone(), Some(set_up));
-                let leases = Leases::new(one, PoolOf::Driver, IfUnsound::Close);
-                Writer { leases, is_set_up }
+                let set_up = Some((set_up.clone(), is_set_up.clone()));
+                let one = pool(1, for_writes.clone(), set_up);
+                Writer::new(Leases::new(one, PoolOf::Driver, IfUnsound::Close), is_set_up)
             };
-            let most_writers = most.saturating_sub(2).min(WRITES_AT_ONCE);
-            let writers: Vec<_> = (0..most_writers).map(|_| writer()).collect();
-            if let Some(first) = writers.first()
-                && self.opens(first).await?
-            {
-                let others = pool(most - most_writers, options, None);
+            let writers = Writers::new(writer(), (most > 3).then(&writer));
+            let mut are_set_up = most > 2;
+            for writer in writers.all() {
+                are_set_up = are_set_up && self.opens(writer).await?;
+            }
+            if are_set_up {
+                let others = pool(most - writers.all().count() as u32, options, None);
+                let writers = Some(writers);
                 return Ok(self.storage_in(others, PoolOf::Driver, writers, statements));
             }
         }
-        Ok(self.storage_in(all, PoolOf::Driver, Vec::new(), statements))
+        Ok(self.storage_in(all, PoolOf::Driver, None, statements))
     }
 
     /// Opens a connection that only writes. Whether it is set up.
@@ -139,21 +132,18 @@ impl<S: Server> Settings<S> {
         &self,
         pool: Pool<S::Database>,
         pool_of: PoolOf,
-        mut writers: Vec<Writer<S::Database>>,
+        writers: Option<Writers<S::Database>>,
         statements: Statements,
     ) -> Storage<S> {
         let leases = Leases::new(pool, pool_of, IfUnsound::Close);
-        if writers.is_empty() {
-            writers.push(Writer { leases: leases.clone(), is_set_up: Arc::default() });
-        }
-        let lane = |quorum| Arc::new(Lane::new(writers.len(), Lone::OnTask).with_quorum(quorum));
+        let of_others = || Writer::new(leases.clone(), Arc::default());
+        let writers = writers.unwrap_or_else(|| Writers::new(of_others(), None));
         Storage {
             place: S::place(&leases.connect_options()),
             statements,
             call_timeout: self.call_timeout,
             loads: lane_of_loads(leases.most(), Lone::OnTask),
-            creations: lane(QUORUM_OF_CREATIONS),
-            writes: lane(QUORUM_OF_WRITES),
+            writes: Arc::new(Lane::new(writers.all().count(), Lone::OnTask)),
             writers,
             leases,
         }

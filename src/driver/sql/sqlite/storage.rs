@@ -260,14 +260,14 @@ impl Work for Turn {
     fn place(&self, group: &mut TurnGroup) -> Place {
         match (&mut *group, self) {
             (TurnGroup::Alone, _) | (TurnGroup::Shared(_), Self::Alone(..)) => Place::Ends,
-            (TurnGroup::Shared(shared), Self::Shared(writing)) => writing.place_in(shared),
+            (TurnGroup::Shared(shared), Self::Shared(writing)) => writing.place_among_all(shared),
             (TurnGroup::Empty, Self::Alone(..)) => {
                 *group = TurnGroup::Alone;
                 Place::Joins
             }
             (TurnGroup::Empty, Self::Shared(writing)) => {
                 let mut shared = WriteGroup::default();
-                let place = writing.place_in(&mut shared);
+                let place = writing.place_among_all(&mut shared);
                 *group = TurnGroup::Shared(shared);
                 place
             }
@@ -310,7 +310,7 @@ impl Together for SqliteStorage {
         &self.loads
     }
 
-    fn writes(&self, _: &Call) -> &Arc<Lane<Turn>> {
+    fn writes(&self) -> &Arc<Lane<Turn>> {
         &self.writes
     }
 

@@ -75,8 +75,7 @@ pub(super) trait Together: Run<Loading> + Run<Self::Turn> + Sized {
 
     fn loads(&self) -> &Arc<Lane<Loading>>;
 
-    /// Where a write waits for its turn.
-    fn writes(&self, call: &Call) -> &Arc<Lane<Self::Turn>>;
+    fn writes(&self) -> &Arc<Lane<Self::Turn>>;
 
     /// How long a call may wait, and what becomes of one that runs by then.
     fn patience(&self) -> (Duration, AtDeadline);
@@ -103,9 +102,8 @@ pub(super) trait Together: Run<Loading> + Run<Self::Turn> + Sized {
         DriverFuture::new(async move {
             let (patience, at_deadline) = self.patience();
             let deadline = Instant::now() + patience;
-            let lane = self.writes(&call);
             let waiting = |reply| Writing { call, deadline, reply }.into();
-            let answer = lane.call(&self, deadline, at_deadline, waiting).await;
+            let answer = self.writes().call(&self, deadline, at_deadline, waiting).await;
             answer.unwrap_or_else(|unanswered| Err(self.no_answer(unanswered))).and_then(read)
         })
     }

@@ -36,19 +36,30 @@ pub(in super::super) type Writing = Waiting<Call, Answer>;
 /// What a batch is going to write to.
 #[derive(Default)]
 pub(in super::super) struct WriteGroup {
+    /// Those of its first call.
     limits: Option<Limits>,
+    /// Whether that creates a session.
+    creates: bool,
     sessions: HashSet<Named>,
+    /// The sessions of calls that wait for a later batch, in front of which no other call to them goes.
+    passed: HashSet<Named>,
     calls: usize,
     rows: usize,
     bytes: usize,
 }
 
 /// What a call names its session by.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Named {
     Uid(Uuid),
     Key(SessionKey),
 }
+
+/// So many new sessions make a batch worth its trip beside another.
+const QUORUM_OF_CREATIONS: usize = 16;
+
+/// Likewise of other writes: with fewer, the processors spend on two batches what is gained by them.
+const QUORUM_OF_WRITES: usize = 64;
 
 impl Work for Writing {
     type Group = WriteGroup;
@@ -57,27 +68,40 @@ impl Work for Writing {
         self.reply.is_closed()
     }
 
-    /// Sessions that are created together, and their items, fit into one statement, as far as those of one call do.
+    /// Sessions are created apart from other writes, and as many as fit into one statement with their items, as far as
+    /// those of one call do.
     fn place(&self, group: &mut WriteGroup) -> Place {
-        let items = group.rows - group.calls + self.call.size().0 - 1;
-        let is_full = group.calls == MOST_AT_ONCE || items > MOST_AT_ONCE;
-        if self.call.creates() && group.calls > 0 && is_full {
-            return Place::Ends;
+        let creates = self.call.creates();
+        if group.calls == 0 {
+            group.creates = creates;
+        } else if group.creates != creates {
+            return Place::Waits;
+        } else if creates {
+            let items = group.rows - group.calls + self.call.size().0 - 1;
+            if group.calls == MOST_AT_ONCE || items > MOST_AT_ONCE {
+                return Place::Ends;
+            }
         }
-        self.place_in(group)
+        self.place_among_all(group)
     }
 
     fn waits_for(&self, running: &WriteGroup) -> bool {
-        running.sessions.contains(&self.call.session())
+        self.call.session().any(|name| running.sessions.contains(&name))
+    }
+
+    fn quorum(&self) -> usize {
+        if self.call.creates() { QUORUM_OF_CREATIONS } else { QUORUM_OF_WRITES }
     }
 }
 
 impl Writing {
-    /// Where it stands towards a batch. Of calls to one session each waits for the batch after the one in front of it.
-    pub(in super::super) fn place_in(&self, group: &mut WriteGroup) -> Place {
+    /// Where it stands towards a batch that may create sessions and do anything else. Of calls to one session each
+    /// waits for the batch after the one in front of it.
+    pub(in super::super) fn place_among_all(&self, group: &mut WriteGroup) -> Place {
         let (limits, is_first) = (self.call.limits(), group.limits.is_none());
-        let is_next = group.sessions.insert(self.call.session());
-        if !is_next || *group.limits.get_or_insert(limits) != limits {
+        let is_named = |name| group.sessions.contains(&name) || group.passed.contains(&name);
+        if self.call.session().any(is_named) || *group.limits.get_or_insert(limits) != limits {
+            group.passed.extend(self.call.session());
             return Place::Waits;
         }
         let (rows, bytes) = self.call.size();
@@ -85,6 +109,7 @@ impl Writing {
         if !is_first && (rows > MOST_ROWS || bytes > MOST_BYTES) {
             return Place::Ends;
         }
+        group.sessions.extend(self.call.session());
         (group.rows, group.bytes) = (rows, bytes);
         group.calls += 1;
         Place::Joins
@@ -104,20 +129,21 @@ impl Call {
         matches!(self, Self::Commit(commit) if matches!(commit.target, Target::New(_)))
     }
 
-    fn session(&self) -> Named {
-        let located = |locator: &Locator| match locator {
-            Locator::Key(key) => Named::Key(*key),
-            Locator::Ref(session) => Named::Uid(*session.as_uuid()),
-        };
-        match self {
-            Self::Replace(replace) => Named::Uid(*replace.session.as_uuid()),
+    /// What it names its session by, which another call may do otherwise.
+    fn session(&self) -> impl Iterator<Item = Named> {
+        let uid = |session: &SessionRef| Some(Named::Uid(*session.as_uuid()));
+        let key = |key: &SessionKey| Some(Named::Key(*key));
+        let names = match self {
+            Self::Replace(replace) => [uid(&replace.session), None],
             Self::Commit(commit) => match &commit.target {
-                Target::New(record) => Named::Uid(*record.session.as_uuid()),
-                Target::Seen { session, .. } => Named::Uid(*session.as_uuid()),
-                Target::Presented { key, .. } => Named::Key(*key),
-                Target::Existing(locator) => located(locator),
+                Target::New(record) => [uid(&record.session), None],
+                Target::Seen { session, key: seen } => [uid(session), key(seen)],
+                Target::Presented { key: presented, .. } => [None, key(presented)],
+                Target::Existing(Locator::Key(of)) => [None, key(of)],
+                Target::Existing(Locator::Ref(session)) => [uid(session), None],
             },
-        }
+        };
+        names.into_iter().flatten()
     }
 
     /// How many rows it writes, and how many bytes.
@@ -466,6 +492,32 @@ mod tests {
         let mut group = WriteGroup::default();
         let placed = [1, 2, 1].map(|n| writing(n, false, 1).place(&mut group));
         assert_eq!(placed, [Place::Joins, Place::Joins, Place::Waits]);
+        let mut presented = writing(2, false, 1);
+        if let Call::Commit(commit) = &mut presented.call {
+            let key = SessionKey::from_bytes([2; 32]);
+            commit.target = Target::Presented { key, retired_after: NOW, otherwise: None };
+        }
+        assert_eq!(presented.place(&mut group), Place::Waits);
         assert_eq!([1, 3].map(|n| writing(n, false, 1).waits_for(&group)), [true, false]);
+    }
+
+    // P2
+    #[test]
+    fn nobody_waits_for_a_call_that_waits_itself_but_those_behind_it() {
+        let mut group = WriteGroup::default();
+        let other_limits = |n| {
+            let mut writing = writing(n, false, 1);
+            if let Call::Commit(commit) = &mut writing.call {
+                commit.limits = Limits::default().with_items(2);
+            }
+            writing
+        };
+        let placed =
+            [writing(1, false, 1), other_limits(2), writing(2, false, 1), writing(3, true, 1)]
+                .map(|writing| writing.place(&mut group));
+        assert_eq!(placed, [Place::Joins, Place::Waits, Place::Waits, Place::Waits]);
+        assert_eq!(writing(4, false, MOST_ROWS).place(&mut group), Place::Ends);
+        let waits = [1, 2, 3, 4].map(|n| writing(n, false, 1).waits_for(&group));
+        assert_eq!(waits, [true, false, false, false]);
     }
 }
