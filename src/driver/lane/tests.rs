@@ -187,21 +187,24 @@ async fn as_many_batches_run_at_the_same_time_as_may() {
 async fn a_batch_begins_beside_another_when_enough_calls_wait() {
     let rig = Rig::wide();
     let first = rig.begun(AtDeadline::Wait).await;
-    let mut waiting = [31, 0, 32, 33, 34].map(|number| rig.call(number));
+    let mut waiting = [31, 0, 32, 33, 34, 0].map(|number| rig.call(number));
     poll_all(&mut waiting[..2]).await;
     others_go_on().await;
     assert_eq!(rig.batches(), [[0]], "one call is too few, and the other one cannot go yet");
     poll_all(&mut waiting[2..]).await;
     others_go_on().await;
-    assert_eq!(rig.batches(), [vec![0], vec![31, 32, 33]], "the last one is too few again");
-    rig.runner.end.notify_one();
-    rig.runner.begun.notified().await;
+    assert_eq!(rig.batches(), [vec![0], vec![31, 32, 33]], "one is too few again");
+    assert!(rig.lane.state.lock().waiting.iter().is_sorted_by_key(|(ticket, _)| *ticket));
+    for _ in 0..2 {
+        rig.runner.end.notify_one();
+        rig.runner.begun.notified().await;
+    }
     rig.runner.end.notify_one();
     assert_eq!(first.await, Ok(0));
-    for (call, number) in waiting.into_iter().zip([31, 0, 32, 33, 34]) {
+    for (call, number) in waiting.into_iter().zip([31, 0, 32, 33, 34, 0]) {
         assert_eq!(call.await, Ok(number));
     }
-    assert_eq!(rig.batches(), [vec![0], vec![31, 32, 33], vec![0], vec![34]]);
+    assert_eq!(rig.batches(), [vec![0], vec![31, 32, 33], vec![0], vec![34], vec![0]]);
     rig.becomes_idle().await;
     assert_eq!(rig.lane.room.available_permits(), 100);
 }
