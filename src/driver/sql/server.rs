@@ -342,29 +342,6 @@ impl<S: Server> Storage<S> {
         self.statements.set_up.as_ref().filter(|_| is_set_up)
     }
 
-    /// Runs writes together, and those alone that cannot be.
-    async fn write_batch(self: &Arc<Self>, batch: Vec<Writing>, deadline: Instant) {
-        let calls: Vec<_> = batch.iter().map(|writing| &writing.call).collect();
-        let is_given_up = || batch.iter().any(|writing| writing.reply.is_closed());
-        let attempt = || async {
-            let answers = self.writing_together(&calls, is_given_up, deadline).await;
-            if let Err(Failure::Sqlx(error) | Failure::NotBegun(error)) = &answers
-                && Self::is_lost(error)
-            {
-                *self.writers.lost.lock() = Some(Instant::now());
-            }
-            answers
-        };
-        let answers =
-            match timeout_at(deadline, self.repeat_while(Self::was_not_begun, attempt)).await {
-                Ok(Err(failure)) if Self::is_refused(&failure) => Ok(Vec::new()),
-                answers => self.in_time(answers),
-            };
-        for writing in Writing::answer_all(batch, answers) {
-            self.write_alone(writing);
-        }
-    }
-
     /// Whether the server has refused what calls asked for together, so that each may be tried alone.
     fn is_refused(failure: &Failure) -> bool {
         let is_conflict = matches!(failure, Failure::Sqlx(sqlx::Error::Database(error))
@@ -436,7 +413,25 @@ impl<S: Server> Run<Loading> for Storage<S> {
 impl<S: Server> Run<Writing> for Storage<S> {
     async fn run(self: Arc<Self>, batch: Vec<Writing>) {
         let deadline = Instant::now() + self.call_timeout;
-        self.write_batch(batch, deadline).await;
+        let calls: Vec<_> = batch.iter().map(|writing| &writing.call).collect();
+        let is_given_up = || batch.iter().any(|writing| writing.reply.is_closed());
+        let attempt = || async {
+            let answers = self.writing_together(&calls, is_given_up, deadline).await;
+            if let Err(Failure::Sqlx(error) | Failure::NotBegun(error)) = &answers
+                && Self::is_lost(error)
+            {
+                *self.writers.lost.lock() = Some(Instant::now());
+            }
+            answers
+        };
+        let answers =
+            match timeout_at(deadline, self.repeat_while(Self::was_not_begun, attempt)).await {
+                Ok(Err(failure)) if Self::is_refused(&failure) => Ok(Vec::new()),
+                answers => self.in_time(answers),
+            };
+        for writing in Writing::answer_all(batch, answers) {
+            self.write_alone(writing);
+        }
     }
 }
 
