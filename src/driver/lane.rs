@@ -18,8 +18,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::sync::Mutex;
 
 /// Runs calls in batches: what waits when the batch before has ended goes together, as far as it fits
-/// together. A call that finds nobody goes at once. A batch may begin beside another; one that is small may wait for the
-/// end of that one, and there is no other waiting for more to come.
+/// together. A call that finds nobody goes at once. Where several batches may run, a small one may wait for the end of
+/// another; nothing else waits for more to come.
 ///
 /// A call has its place here and not in its caller's future: a caller that is not polled any more holds
 /// up nobody. A task runs one batch after the other; it begins when a call finds that there could be one more,
@@ -38,6 +38,8 @@ struct State<W: Work> {
     waiting: VecDeque<(Ticket, W)>,
     /// What the batches that run have taken.
     running: Vec<(Ticket, W::Group)>,
+    /// With fewer that wait there are too few calls for a batch beside these.
+    too_few_below: usize,
     tickets: Ticket,
     /// How many [`Drainer`]s there are.
     drainers: usize,
@@ -73,7 +75,8 @@ pub(super) trait Work: Send + 'static {
         false
     }
 
-    /// How many calls have to be ready for a batch to begin beside another, with this one in front.
+    /// How many calls a batch has to have that begins beside another, with this one in front, unless no more go
+    /// together.
     fn quorum(&self) -> usize {
         1
     }
@@ -149,6 +152,7 @@ impl<W: Work> Lane<W> {
         let state = State {
             waiting: VecDeque::new(),
             running: Vec::new(),
+            too_few_below: 0,
             tickets: 0,
             drainers: 0,
             has_lone: false,
@@ -218,9 +222,10 @@ impl<W: Work> Lane<W> {
         if !finds_nobody {
             state.singles_in_a_row = 0;
         }
+        let enough = work.quorum().max(state.too_few_below);
         let may_begin = state.drainers < self.width
             && (state.drainers == 0
-                || (state.waiting.len() + 1 >= work.quorum() && !state.is_held_up(&work)));
+                || (state.waiting.len() + 1 >= enough && !state.is_held_up(&work)));
         state.tickets += 1;
         let ticket = state.tickets;
         state.waiting.push_back((ticket, work));
@@ -252,7 +257,7 @@ impl<W: Work> Lane<W> {
     /// and then the task that asked has ended: whoever runs that one looks again.
     fn next(&self) -> Option<(Ticket, Vec<W>)> {
         let (mut batch, mut later, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut group, mut held_up) = (W::Group::default(), 0);
+        let (mut group, mut is_full) = (W::Group::default(), false);
         let mut guard = self.state.lock();
         let state = &mut *guard;
         while let Some((ticket, work)) = state.waiting.pop_front() {
@@ -261,7 +266,6 @@ impl<W: Work> Lane<W> {
                 continue;
             }
             if state.is_held_up(&work) {
-                held_up += 1;
                 later.push((ticket, work));
                 continue;
             }
@@ -270,19 +274,22 @@ impl<W: Work> Lane<W> {
                 Place::Waits => later.push((ticket, work)),
                 Place::Ends => {
                     later.push((ticket, work));
+                    is_full = true;
                     break;
                 }
             }
         }
-        let ready = batch.len() + later.len() - held_up + state.waiting.len();
-        let is_beside = !state.running.is_empty();
-        if is_beside && batch.first().is_some_and(|(_, first)| ready < first.quorum()) {
+        let quorum = batch.first().map_or(1, |(_, first)| first.quorum());
+        let missing = quorum.saturating_sub(batch.len());
+        let too_few = missing > 0 && !is_full && !state.running.is_empty();
+        if too_few {
             later.append(&mut batch);
             later.sort_unstable_by_key(|(ticket, _)| *ticket);
         }
         for waits in later.into_iter().rev() {
             state.waiting.push_front(waits);
         }
+        state.too_few_below = if too_few { state.waiting.len() + missing } else { 0 };
         state.tickets += 1;
         let number = state.tickets;
         match batch.len() {
@@ -303,6 +310,7 @@ impl<W: Work> Lane<W> {
     fn ends(&self, batch: Ticket) -> bool {
         let mut state = self.state.lock();
         state.running.retain(|(number, _)| *number != batch);
+        state.too_few_below = 0;
         let is_done = state.waiting.is_empty();
         state.drainers -= usize::from(is_done);
         is_done
@@ -400,6 +408,7 @@ impl<W: Work> Drop for Drainer<W> {
         let mut state = self.lane.state.lock();
         state.drainers -= 1;
         state.running.retain(|(number, _)| Some(*number) != self.runs);
+        state.too_few_below = 0;
         let dropped = match state.drainers {
             0 => mem::take(&mut state.waiting),
             _ => VecDeque::new(),

@@ -211,6 +211,25 @@ async fn a_batch_begins_beside_another_when_enough_calls_wait() {
 
 // P2
 #[tokio::test]
+async fn what_does_not_go_with_it_makes_no_batch_large_enough() {
+    let rig = Rig::wide();
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut waiting = [31, 21, 32].map(|number| rig.call(number));
+    poll_all(&mut waiting[..2]).await;
+    others_go_on().await;
+    assert_eq!(rig.batches(), [[0]]);
+    poll_once(&mut waiting[2]).await;
+    for (call, number) in waiting.into_iter().zip([31, 21, 32]) {
+        assert_eq!(call.await, Ok(number));
+    }
+    assert_eq!(rig.batches(), [vec![0], vec![31, 32], vec![21]]);
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    rig.becomes_idle().await;
+}
+
+// P2
+#[tokio::test]
 async fn a_call_waits_for_the_end_of_the_batch_that_is_in_its_way() {
     let rig = Rig::wide();
     let first = rig.begun(AtDeadline::Wait).await;

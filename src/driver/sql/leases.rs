@@ -224,7 +224,7 @@ impl<D: Database> Lease<'_, D> {
         }
     }
 
-    /// Whether it has answered a short time ago, and since another one was lost.
+    /// Whether it has answered a short time ago, and after another one was last found lost.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(super) fn is_fresh(&self, other_lost: Option<Instant>) -> bool {
         let has_answered = |kept: &Kept<D>| kept.used > kept.since && Some(kept.used) > other_lost;

@@ -81,13 +81,20 @@ pub(super) struct Writers<D: Database> {
     pub(super) first: Writer<D>,
     /// While one batch waits for the disk or is taken up, the server works on the other.
     pub(super) second: Option<Writer<D>>,
+    /// Held by the batch that has the first. There are two at most, so the other one has the second to itself.
+    first_is_taken: tokio::sync::Mutex<()>,
     /// When a connection of one was last found lost, and that of the other may be as well.
     lost: Mutex<Option<Instant>>,
 }
 
 impl<D: Database> Writers<D> {
     pub(super) fn new(first: Writer<D>, second: Option<Writer<D>>) -> Self {
-        Self { first, second, lost: Mutex::default() }
+        Self {
+            first,
+            second,
+            first_is_taken: tokio::sync::Mutex::default(),
+            lost: Mutex::default(),
+        }
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Writer<D>> {
@@ -100,14 +107,6 @@ pub(super) struct Writer<D: Database> {
     leases: Arc<Leases<D>>,
     /// Whether a whole transaction can be one trip on the latest that was opened.
     is_set_up: Arc<AtomicBool>,
-    /// Held by the batch that has it.
-    turn: tokio::sync::Mutex<()>,
-}
-
-impl<D: Database> Writer<D> {
-    pub(super) fn new(leases: Arc<Leases<D>>, is_set_up: Arc<AtomicBool>) -> Self {
-        Self { leases, is_set_up, turn: tokio::sync::Mutex::default() }
-    }
 }
 
 impl<S: Server> Storage<S> {
@@ -288,8 +287,8 @@ impl<S: Server> Storage<S> {
         is_given_up: impl Fn() -> bool + Send + Sync,
         deadline: Instant,
     ) -> Result<Vec<Option<Answer>>, Failure> {
-        let Writers { first, second, lost } = &self.writers;
-        let turn = first.turn.try_lock();
+        let Writers { first, second, first_is_taken, lost } = &self.writers;
+        let turn = first_is_taken.try_lock();
         let writer = second.as_ref().filter(|_| turn.is_err()).unwrap_or(first);
         let mut lease = lease(&writer.leases, deadline).await?;
         // What has gone stale is found out by `BEGIN`: nobody knows what became of a statement without one. Nor

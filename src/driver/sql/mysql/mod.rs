@@ -80,11 +80,11 @@ use crate::driver::DriverError;
 /// support. The driver was not tested with one.
 ///
 /// Where the server can prepare a block of statements (`BEGIN NOT ATOMIC`: MariaDB [from 10.6.2
-/// on](https://mariadb.com/kb/en/prepare-statement/), not MySQL), two of the driver's own connections only write (of
-/// three one). To create sessions with items, or to store items of one application in sessions that are not changed
-/// otherwise, is one trip to the server there, if the connection has answered within the last second, and half of the
-/// call's time is left. All other writes are transactions of several trips, and so are these in a pool of the
-/// application's, with at most two connections, or in Oracle's `sql_mode`.
+/// on](https://mariadb.com/kb/en/prepare-statement/), not MySQL), two of the driver's own connections only write, one
+/// if there are three. To create sessions with items, or to store items of one application in sessions that are not
+/// changed otherwise, is one trip to the server there, if the connection has answered within the last second, and
+/// half of the call's time is left. All other writes are transactions of several trips, and so are these in a pool of
+/// the application's, with at most two connections, or in Oracle's `sql_mode`.
 ///
 /// # Durability
 ///

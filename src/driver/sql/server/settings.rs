@@ -100,7 +100,8 @@ impl<S: Server> Settings<S> {
                 let is_set_up = Arc::new(AtomicBool::new(false));
                 let set_up = Some((set_up.clone(), is_set_up.clone()));
                 let one = pool(1, for_writes.clone(), set_up);
-                Writer::new(Leases::new(one, PoolOf::Driver, IfUnsound::Close), is_set_up)
+                let leases = Leases::new(one, PoolOf::Driver, IfUnsound::Close);
+                Writer { leases, is_set_up }
             };
             let writers = Writers::new(writer(), (most > 3).then(&writer));
             let mut are_set_up = most > 2;
@@ -136,7 +137,7 @@ impl<S: Server> Settings<S> {
         statements: Statements,
     ) -> Storage<S> {
         let leases = Leases::new(pool, pool_of, IfUnsound::Close);
-        let of_others = || Writer::new(leases.clone(), Arc::default());
+        let of_others = || Writer { leases: leases.clone(), is_set_up: Arc::default() };
         let writers = writers.unwrap_or_else(|| Writers::new(of_others(), None));
         Storage {
             place: S::place(&leases.connect_options()),

@@ -484,6 +484,7 @@ mod tests {
             [0, 1, 2, 3, MOST_AT_ONCE, MOST_AT_ONCE + 1].map(|items| together(true, items));
         assert_eq!(created, [64, 64, 32, 21, 1, 1]);
         assert_eq!([1, 3, MOST_ROWS].map(|items| together(false, items)), [128, 64, 1]);
+        assert_eq!([true, false].map(|creates| writing(1, creates, 1).quorum()), [16, 64]);
     }
 
     // P2
