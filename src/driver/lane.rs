@@ -38,7 +38,8 @@ struct State<W: Work> {
     waiting: VecDeque<(Ticket, W)>,
     /// What the batches that run have taken.
     running: Vec<(Ticket, W::Group)>,
-    /// With fewer that wait there are too few calls for a batch beside these.
+    /// With fewer calls that wait there are too few for a batch beside these: so many were missing when somebody last
+    /// went through all of them.
     too_few_below: usize,
     tickets: Ticket,
     /// How many [`Drainer`]s there are.
@@ -69,6 +70,9 @@ pub(super) trait Work: Send + 'static {
 
     /// Where it stands towards a batch. One that joins is noted in the group.
     fn place(&self, group: &mut Self::Group) -> Place;
+
+    /// Notes that it waits for a later batch, as far as that matters to calls behind it.
+    fn is_passed(&self, _group: &mut Self::Group) {}
 
     /// Whether it waits for the end of a batch that runs, as a call of that batch is in its way.
     fn waits_for(&self, _running: &Self::Group) -> bool {
@@ -266,6 +270,7 @@ impl<W: Work> Lane<W> {
                 continue;
             }
             if state.is_held_up(&work) {
+                work.is_passed(&mut group);
                 later.push((ticket, work));
                 continue;
             }
@@ -290,27 +295,21 @@ impl<W: Work> Lane<W> {
             state.waiting.push_front(waits);
         }
         state.too_few_below = if too_few { state.waiting.len() + missing } else { 0 };
-        state.tickets += 1;
-        let number = state.tickets;
         match batch.len() {
             0 => state.drainers -= 1,
             1 => state.singles_in_a_row = state.singles_in_a_row.saturating_add(1),
             _ => state.singles_in_a_row = 0,
         }
-        if !batch.is_empty() {
-            state.running.push((number, group));
-        }
+        let number = (!batch.is_empty()).then(|| state.begin(group));
         drop(guard);
         self.room.add_permits(batch.len() + given_up.len());
-        let batch: Vec<_> = batch.into_iter().map(|(_, work)| work).collect();
-        (!batch.is_empty()).then_some((number, batch))
+        Some((number?, batch.into_iter().map(|(_, work)| work).collect()))
     }
 
     /// Ends a batch. Whether no call waits, and then the task that asked has ended.
     fn ends(&self, batch: Ticket) -> bool {
         let mut state = self.state.lock();
-        state.running.retain(|(number, _)| *number != batch);
-        state.too_few_below = 0;
+        state.end(batch);
         let is_done = state.waiting.is_empty();
         state.drainers -= usize::from(is_done);
         is_done
@@ -318,6 +317,16 @@ impl<W: Work> Lane<W> {
 }
 
 impl<W: Work> State<W> {
+    fn begin(&mut self, group: W::Group) -> Ticket {
+        self.tickets += 1;
+        self.running.push((self.tickets, group));
+        self.tickets
+    }
+
+    fn end(&mut self, batch: Ticket) {
+        self.running.retain(|(number, _)| *number != batch);
+    }
+
     fn is_held_up(&self, work: &W) -> bool {
         self.running.iter().any(|(_, running)| work.waits_for(running))
     }
@@ -407,8 +416,9 @@ impl<W: Work> Drop for Drainer<W> {
         }
         let mut state = self.lane.state.lock();
         state.drainers -= 1;
-        state.running.retain(|(number, _)| Some(*number) != self.runs);
-        state.too_few_below = 0;
+        if let Some(batch) = self.runs {
+            state.end(batch);
+        }
         let dropped = match state.drainers {
             0 => mem::take(&mut state.waiting),
             _ => VecDeque::new(),

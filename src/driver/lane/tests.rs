@@ -1,148 +1,14 @@
 //! Calls that wait for each other, on a runner that notes its batches.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
+mod rig;
+
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Notify;
 use tokio::task::yield_now;
 
 use super::*;
-
-/// A call with a number. Those of equal tens go together, at most three, and of equal numbers one; from 30 on at least
-/// two, if another batch runs.
-struct Numbered {
-    number: u32,
-    reply: Reply<u32>,
-}
-
-impl Work for Numbered {
-    type Group = Vec<u32>;
-
-    fn is_given_up(&self) -> bool {
-        self.reply.is_closed()
-    }
-
-    fn place(&self, group: &mut Vec<u32>) -> Place {
-        if group.len() == 3 {
-            return Place::Ends;
-        }
-        let differs = group.first().is_some_and(|first| first / 10 != self.number / 10);
-        if differs || group.contains(&self.number) {
-            return Place::Waits;
-        }
-        group.push(self.number);
-        Place::Joins
-    }
-
-    fn waits_for(&self, running: &Vec<u32>) -> bool {
-        running.contains(&self.number)
-    }
-
-    fn quorum(&self) -> usize {
-        if self.number < 30 { 1 } else { 2 }
-    }
-}
-
-/// Notes the batches; those of the calls 0 and 1 end when they are told to, and the call 66 panics.
-#[derive(Default)]
-struct Runner {
-    batches: Mutex<Vec<Vec<u32>>>,
-    begun: Notify,
-    end: Notify,
-}
-
-impl Run<Numbered> for Runner {
-    async fn run(self: Arc<Self>, batch: Vec<Numbered>) {
-        let numbers: Vec<_> = batch.iter().map(|call| call.number).collect();
-        self.batches.lock().push(numbers.clone());
-        if numbers.iter().any(|number| *number < 2) {
-            self.begun.notify_one();
-            self.end.notified().await;
-        }
-        assert!(!numbers.contains(&66), "as the test wants it");
-        yield_now().await;
-        for Numbered { number, reply } in batch {
-            let _ = reply.send(number);
-        }
-    }
-}
-
-type Answer = Pin<Box<dyn Future<Output = Result<u32, Unanswered>> + Send>>;
-
-struct Rig {
-    lane: Arc<Lane<Numbered>>,
-    runner: Arc<Runner>,
-}
-
-impl Rig {
-    fn new(places: usize) -> Self {
-        Self { lane: Arc::new(Lane::with_room(1, Lone::OnTask, places)), runner: Arc::default() }
-    }
-
-    /// With two batches at a time.
-    fn wide() -> Self {
-        Self { lane: Arc::new(Lane::with_room(2, Lone::OnTask, 100)), runner: Arc::default() }
-    }
-
-    fn call_by(&self, number: u32, deadline: Instant, at_deadline: AtDeadline) -> Answer {
-        let (lane, runner) = (self.lane.clone(), self.runner.clone());
-        Box::pin(async move {
-            let work = |reply| Numbered { number, reply };
-            lane.call(&runner, deadline, at_deadline, work).await
-        })
-    }
-
-    fn call(&self, number: u32) -> Answer {
-        self.call_by(number, soon(), AtDeadline::Wait)
-    }
-
-    /// The call 0, which has begun.
-    async fn begun(&self, at_deadline: AtDeadline) -> Answer {
-        self.call_begun(0, at_deadline).await
-    }
-
-    async fn call_begun(&self, number: u32, at_deadline: AtDeadline) -> Answer {
-        let mut first = self.call_by(number, soon(), at_deadline);
-        poll_once(&mut first).await;
-        self.runner.begun.notified().await;
-        first
-    }
-
-    fn batches(&self) -> Vec<Vec<u32>> {
-        self.runner.batches.lock().clone()
-    }
-
-    async fn becomes_idle(&self) {
-        while self.lane.state.lock().drainers > 0 {
-            yield_now().await;
-        }
-        assert!(self.lane.state.lock().waiting.is_empty());
-    }
-}
-
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
-}
-
-async fn poll_once(call: &mut Answer) {
-    poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
-}
-
-/// Lets what has something to do go on.
-async fn others_go_on() {
-    for _ in 0..10 {
-        yield_now().await;
-    }
-}
-
-async fn poll_all(calls: &mut [Answer]) {
-    for call in calls {
-        poll_once(call).await;
-    }
-}
+use rig::{Rig, others_go_on, poll_all, poll_once, soon};
 
 // P2
 #[tokio::test]
@@ -223,6 +89,14 @@ async fn what_does_not_go_with_it_makes_no_batch_large_enough() {
         assert_eq!(call.await, Ok(number));
     }
     assert_eq!(rig.batches(), [vec![0], vec![31, 32], vec![21]]);
+    let mut later = [33, 34].map(|number| rig.call(number));
+    poll_all(&mut later).await;
+    others_go_on().await;
+    assert_eq!(
+        rig.batches().last(),
+        Some(&vec![33, 34]),
+        "what was too few once does not count any more"
+    );
     rig.runner.end.notify_one();
     assert_eq!(first.await, Ok(0));
     rig.becomes_idle().await;
@@ -233,16 +107,18 @@ async fn what_does_not_go_with_it_makes_no_batch_large_enough() {
 async fn a_call_waits_for_the_end_of_the_batch_that_is_in_its_way() {
     let rig = Rig::wide();
     let first = rig.begun(AtDeadline::Wait).await;
-    let mut again = rig.call(0);
-    poll_once(&mut again).await;
-    assert_eq!(rig.call(11).await, Ok(11), "it is in nobody's way");
+    let mut waiting = [rig.call(0), rig.call(5)];
+    poll_all(&mut waiting).await;
+    assert_eq!(rig.call(11).await, Ok(11), "nobody is in its way");
     assert_eq!(rig.batches(), [[0], [11]]);
     rig.runner.end.notify_one();
     assert_eq!(first.await, Ok(0));
     rig.runner.begun.notified().await;
     rig.runner.end.notify_one();
-    assert_eq!(again.await, Ok(0));
-    assert_eq!(rig.batches(), [[0], [11], [0]]);
+    for (call, number) in waiting.into_iter().zip([0, 5]) {
+        assert_eq!(call.await, Ok(number));
+    }
+    assert_eq!(rig.batches(), [vec![0], vec![11], vec![0, 5]], "nobody goes in front of who waits");
     rig.becomes_idle().await;
     assert!(rig.lane.state.lock().running.is_empty());
 }
@@ -367,15 +243,10 @@ async fn where_there_is_no_room_a_call_waits_for_it_within_its_time() {
     assert_eq!(rig.lane.room.available_permits(), 2);
 }
 
-/// A lane where a lone call runs with its caller.
-fn with_caller() -> Rig {
-    Rig { lane: Arc::new(Lane::with_room(1, Lone::WithCaller, 100)), runner: Arc::default() }
-}
-
 // P2
 #[tokio::test]
 async fn a_lone_call_runs_with_its_caller_and_nobody_waits_for_it() {
-    let rig = with_caller();
+    let rig = Rig::with_caller();
     let mut lone = rig.call(0);
     poll_once(&mut lone).await;
     assert_eq!(rig.batches(), [[0]], "it has begun within its first poll");
@@ -404,7 +275,7 @@ async fn a_lone_call_runs_with_its_caller_and_nobody_waits_for_it() {
 // D6
 #[tokio::test]
 async fn a_lone_call_goes_on_without_its_caller() {
-    let rig = with_caller();
+    let rig = Rig::with_caller();
     let mut lone = rig.begun(AtDeadline::Wait).await;
     poll_once(&mut lone).await;
     drop(lone);
@@ -421,7 +292,7 @@ async fn a_lone_call_goes_on_without_its_caller() {
 
 #[tokio::test]
 async fn a_lone_call_that_panics_is_answered_and_does_not_stop_later_ones() {
-    let rig = with_caller();
+    let rig = Rig::with_caller();
     assert_eq!(rig.call(66).await, Err(Unanswered::Stopped));
     assert_eq!(rig.call(11).await, Ok(11));
 }
@@ -429,7 +300,7 @@ async fn a_lone_call_that_panics_is_answered_and_does_not_stop_later_ones() {
 // P2
 #[tokio::test(start_paused = true)]
 async fn a_lone_call_is_bounded_where_that_is_wanted() {
-    let rig = with_caller();
+    let rig = Rig::with_caller();
     let lone = rig.begun(AtDeadline::Leave).await;
     assert_eq!(lone.await, Err(Unanswered::Running));
     assert!(rig.lane.state.lock().has_lone, "it runs on");

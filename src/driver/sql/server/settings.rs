@@ -70,7 +70,7 @@ impl<S: Server> Settings<S> {
         };
         let most = at_least_one(self.max_connections)?;
         let options = S::SCHEME.parse::<Options<S>>(url)?.disable_statement_logging();
-        let for_writes = S::for_writes(options.clone(), limit);
+        let for_writes = S::for_writes(options.clone(), limit).filter(|_| most > 2);
         let pool = |most, options, set_up: Option<(SetUp, Arc<AtomicBool>)>| {
             let at_connect = statements.at_connect.clone();
             PoolOptions::<S::Database>::new()
@@ -104,7 +104,7 @@ impl<S: Server> Settings<S> {
                 Writer { leases, is_set_up }
             };
             let writers = Writers::new(writer(), (most > 3).then(&writer));
-            let mut are_set_up = most > 2;
+            let mut are_set_up = true;
             for writer in writers.all() {
                 are_set_up = are_set_up && self.opens(writer).await?;
             }

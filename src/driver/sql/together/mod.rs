@@ -6,6 +6,7 @@
 //! answer there. So what is wrong with one call is no matter to the others.
 
 mod at_once;
+mod group;
 mod load;
 mod plan;
 mod write;
@@ -20,9 +21,9 @@ use crate::driver::lane::{Reply, Work};
 use crate::driver::{DriverError, DriverFuture, Found, Load};
 
 pub(super) use at_once::{Form, WholeTransactions, write_at_once};
-pub(super) use load::{Loading, load, may_share};
 #[cfg(feature = "sqlite")]
-pub(super) use write::WriteGroup;
+pub(super) use group::WriteGroup;
+pub(super) use load::{Loading, load, may_share};
 pub(super) use write::{Answer, Call, Writing, write};
 
 /// How many bytes of items the calls of a batch have at most, beside those of the first.
