@@ -87,10 +87,9 @@ pub async fn are_created_together(driver: &dyn Driver) {
     assert!(found.iter().all(items));
 }
 
-/// Creates sessions, and then stores items in them, while somebody else has the table of the items: two batches of each
-/// have begun then, and no third.
+/// Creates sessions, and then stores items in them, two batches of each at a time.
 #[expect(clippy::future_not_send, reason = "the bound of such closures cannot be written")]
-pub async fn two_batches_of_writes_run_at_a_time<T>(
+pub async fn writes_run_in_two_batches<T>(
     driver: &(impl Driver + Clone),
     lock: impl AsyncFn() -> T,
     how_many_wait: impl AsyncFn() -> i64,
@@ -99,30 +98,43 @@ pub async fn two_batches_of_writes_run_at_a_time<T>(
     let stores = |key: &'static str| (0..200).map(move |n| set(&record(n), key, "1"));
     let creates = (0..200).map(with_an_item).collect();
     for commits in [creates, stores("b").chain(stores("c")).collect::<Vec<_>>()] {
-        let locked = lock().await;
-        let driver = driver.clone();
-        let commit = |commit| {
-            let driver = driver.clone();
-            async move { driver.commit(commit).await }
-        };
-        let written = tokio::spawn(join_all(commits.into_iter().map(commit)));
-        let two_wait = async {
-            while how_many_wait().await < 2 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(4), two_wait).await.expect("two batches have begun");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(how_many_wait().await, 2);
-        unlock(locked).await;
-        for outcome in written.await.unwrap() {
-            assert!(matches!(outcome, Ok(CommitOutcome::Done(_))), "{outcome:?}");
-        }
+        run_in_two_batches(driver, commits, &lock, &how_many_wait, &unlock).await;
     }
     let found = join_all((0..200).map(|n| async move { load(driver, &record(n)).await })).await;
     let has_all =
         |found: &Vec<Found>| ["a", "b", "c"].iter().all(|key| found[0].items.get(key).is_some());
     assert!(found.iter().all(has_all));
+}
+
+/// Commits while somebody else has the table of the items: two batches have begun then, and no third.
+#[expect(clippy::future_not_send, reason = "the bound of such closures cannot be written")]
+pub async fn run_in_two_batches<T>(
+    driver: &(impl Driver + Clone),
+    commits: Vec<Commit>,
+    lock: &impl AsyncFn() -> T,
+    how_many_wait: &impl AsyncFn() -> i64,
+    unlock: &impl AsyncFn(T),
+) {
+    let locked = lock().await;
+    let commit = |commit| {
+        let driver = driver.clone();
+        async move { driver.commit(commit).await }
+    };
+    let written = tokio::spawn(join_all(commits.into_iter().map(commit)));
+    let until_two_wait = async {
+        loop {
+            match how_many_wait().await {
+                0 | 1 => tokio::time::sleep(Duration::from_millis(5)).await,
+                waiting => return waiting,
+            }
+        }
+    };
+    let waiting = timeout(Duration::from_secs(4), until_two_wait).await;
+    unlock(locked).await;
+    assert_eq!(waiting, Ok(2));
+    for outcome in written.await.unwrap() {
+        assert!(matches!(outcome, Ok(CommitOutcome::Done(_))), "{outcome:?}");
+    }
 }
 
 /// Creates sessions at the same moment, of which one has an item of half a mebibyte, and stores as much in one of them.

@@ -70,12 +70,41 @@ fn url_of(user: &str, password: &str) -> url::Url {
     url
 }
 
+/// Makes a user that may do everything, and answers its URL.
+async fn user(name: &str) -> url::Url {
+    run(name, "CREATE USER '{env}'@'%' IDENTIFIED BY 'right'; GRANT ALL ON *.* TO '{env}'@'%'")
+        .await;
+    url_of(name, "right")
+}
+
+/// A driver whose connections can be told from those of others.
+async fn with_a_user_of_its_own(name: &str) -> MySqlDriver {
+    let url = user(name).await;
+    MySqlDriver::builder(url.as_str()).environment(name).connect().await.unwrap()
+}
+
+/// Keeps everybody else from storing items, until it is given to [`unlock`].
+async fn lock_items(environment: &str) -> PoolConnection<MySql> {
+    let mut other = admin().await.acquire().await.unwrap();
+    let lock = format!("LOCK TABLES {environment}_items READ");
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *other).await.unwrap();
+    other
+}
+
+async fn unlock(mut other: PoolConnection<MySql>) {
+    sqlx::raw_sql("UNLOCK TABLES").execute(&mut *other).await.unwrap();
+}
+
+async fn how_many_wait(environment: &str) -> i64 {
+    let waiting = "SELECT count(*) FROM information_schema.processlist
+        WHERE state = 'Waiting for table metadata lock' AND position(? in info) > 0";
+    sqlx::query_scalar(waiting).bind(environment).fetch_one(&admin().await).await.unwrap()
+}
+
 // M1, E2
 async fn a_wrong_url_is_an_error_that_says_which_part_is_wrong() {
     let name = environment();
-    run(&name, "CREATE USER '{env}'@'%' IDENTIFIED BY 'right'; GRANT ALL ON *.* TO '{env}'@'%'")
-        .await;
-    let real = url_of(&name, "right");
+    let real = user(&name).await;
     let (host, port) = (real.host_str().unwrap(), real.port().unwrap_or(3306));
     web_session::connect(real.as_str()).await.unwrap();
     let with = |rest: &str| format!("mysql://{name}:s3cret@{rest}");
@@ -226,10 +255,7 @@ async fn a_pool_of_the_applications_is_enough() {
 
 async fn connections_that_the_server_has_closed_are_replaced_and_nobody_notices() {
     let name = environment();
-    run(&name, "CREATE USER '{env}'@'%' IDENTIFIED BY 'right'; GRANT ALL ON *.* TO '{env}'@'%'")
-        .await;
-    let url = url_of(&name, "right");
-    let driver = MySqlDriver::builder(url.as_str()).environment(&name).connect().await.unwrap();
+    let driver = with_a_user_of_its_own(&name).await;
     {
         let environment = Environment::new(driver, name.clone()).await;
         for n in 0..5 {
@@ -259,21 +285,18 @@ async fn connections_that_the_server_has_closed_are_replaced_and_nobody_notices(
 // P2: a write in one trip on a connection that has answered just now, and is gone, would be an error.
 async fn a_connection_that_is_lost_makes_the_other_one_be_looked_at() {
     let name = environment();
-    run(&name, "CREATE USER '{env}'@'%' IDENTIFIED BY 'right'; GRANT ALL ON *.* TO '{env}'@'%'")
-        .await;
-    let url = url_of(&name, "right");
-    let driver = MySqlDriver::builder(url.as_str()).environment(&name).connect().await.unwrap();
+    let driver = with_a_user_of_its_own(&name).await;
     {
         let environment = Environment::new(driver, name.clone()).await;
-        let driver = &environment.driver;
-        let create = |n| driver.commit(with_an_item(n));
+        let (driver, name) = (&environment.driver, &name);
+        let (lock, how_many_wait) =
+            (async || lock_items(name).await, async || how_many_wait(name).await);
         for all in [0..80, 100..180] {
             // Alone, without an item, it begins with a look at the connection.
             created(driver, all.end).await;
-            for outcome in join_all(all.map(create)).await {
-                assert!(matches!(outcome, Ok(CommitOutcome::Done(_))), "{outcome:?}");
-            }
-            run(&name, "KILL HARD USER '{env}'@'%'").await;
+            let creates = all.map(with_an_item).collect();
+            run_in_two_batches(driver, creates, &lock, &how_many_wait, &unlock).await;
+            run(name, "KILL HARD USER '{env}'@'%'").await;
         }
     }
     run(&name, "DROP USER '{env}'@'%'").await;
@@ -340,22 +363,10 @@ async fn sessions_and_items_are_stored_by_one_statement_if_no_others_have_the_co
 // P2
 async fn as_many_batches_of_writes_run_as_there_are_connections_for_them() {
     let environment = fresh().await;
-    let (name, admin) = (&environment.name, admin().await);
-    let lock = async || {
-        let mut other = admin.acquire().await.unwrap();
-        let lock = format!("LOCK TABLES {name}_items READ");
-        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *other).await.unwrap();
-        other
-    };
-    let how_many_wait = async || {
-        let waiting = "SELECT count(*) FROM information_schema.processlist
-            WHERE state = 'Waiting for table metadata lock' AND position(? in info) > 0";
-        sqlx::query_scalar(waiting).bind(name).fetch_one(&admin).await.unwrap()
-    };
-    let unlock = async |mut other: PoolConnection<MySql>| {
-        sqlx::raw_sql("UNLOCK TABLES").execute(&mut *other).await.unwrap();
-    };
-    two_batches_of_writes_run_at_a_time(&environment.driver, lock, how_many_wait, unlock).await;
+    let name = &environment.name;
+    let (lock, how_many_wait) =
+        (async || lock_items(name).await, async || how_many_wait(name).await);
+    writes_run_in_two_batches(&environment.driver, lock, how_many_wait, unlock).await;
 }
 
 // What the client's character set does not have is not replaced by something else.

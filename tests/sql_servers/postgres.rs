@@ -328,7 +328,7 @@ async fn as_many_batches_of_writes_run_as_there_are_connections_for_them() {
         sqlx::query_scalar(waiting).bind(name).fetch_one(&admin).await.unwrap()
     };
     let unlock = async |other: Transaction<'_, Postgres>| other.rollback().await.unwrap();
-    two_batches_of_writes_run_at_a_time(&environment.driver, lock, how_many_wait, unlock).await;
+    writes_run_in_two_batches(&environment.driver, lock, how_many_wait, unlock).await;
 }
 
 // P2, S6: what others commit while a batch waits for its sessions counts, and is no matter to the other calls.
