@@ -1,5 +1,5 @@
 //! What a request costs in numbers that do not depend on the machine: heap allocations, calls of the
-//! driver, statements, instructions. They are compared with `benches/counts.toml`: a number that has
+//! driver, statements, bytes of calls that wait, instructions. They are compared with `benches/counts.toml`: a number that has
 //! risen is a failure until that file is changed on purpose, one that has fallen is a hint.
 //!
 //! ```sh
@@ -24,6 +24,7 @@
 )]
 
 mod allocations;
+mod calls;
 mod driver_calls;
 mod file;
 mod instructions;

@@ -23,7 +23,7 @@ use web_session::{Driver, MySqlDriver, OnMissing, PostgresDriver, RedisDriver, S
 
 use crate::servers::{MARIADB, POSTGRES, REDIS, Server, environment};
 use crate::workload::{self, Site};
-use crate::{Counted, Section};
+use crate::{Counted, Section, calls};
 
 const AT_ONCE: usize = 64;
 
@@ -93,20 +93,23 @@ pub fn count() -> Vec<Counted> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut counted = Vec::new();
-        counted.extend(sections("sqlite-statements", None, sqlite(&logged)).await);
-        counted.extend(sections("postgres-statements", Some(&POSTGRES), postgres(&logged)).await);
-        counted.extend(sections("mariadb-statements", Some(&MARIADB), mariadb(&logged)).await);
-        counted.extend(sections("redis-commands", Some(&REDIS), redis()).await);
+        let statements = "statements";
+        counted.extend(sections("sqlite", statements, None, sqlite(&logged)).await);
+        counted.extend(sections("postgres", statements, Some(&POSTGRES), postgres(&logged)).await);
+        counted.extend(sections("mariadb", statements, Some(&MARIADB), mariadb(&logged)).await);
+        counted.extend(sections("redis", "commands", Some(&REDIS), redis()).await);
         counted
     })
 }
 
 async fn sections(
-    kind: &str,
+    storage: &str,
+    sent: &str,
     server: Option<&'static Server>,
     open: impl Future<Output = Storage>,
-) -> [Counted; 2] {
-    let titles = [kind.to_owned(), format!("{kind}-64-at-once")];
+) -> [Counted; 3] {
+    let titles = [sent, &format!("{sent}-64-at-once"), "bytes-of-calls"];
+    let titles = titles.map(|title| format!("{storage}-{title}"));
     let problem = match server {
         // It looks for the server with a runtime of its own.
         Some(server) => tokio::task::spawn_blocking(|| server.problem()).await.unwrap(),
@@ -117,7 +120,8 @@ async fn sections(
     }
     let Storage { driver, mut meter, folder } = open.await;
     let site = Site::new(driver.clone(), AT_ONCE).await;
-    let [lone, at_once] = titles;
+    let [lone, at_once, calls] = titles;
+    let calls = (calls, calls::bytes(&driver));
     let mut lone: Section = (lone, Vec::new());
     let mut at_once: Section = (at_once, Vec::new());
     for workload in workload::ALL {
@@ -137,7 +141,7 @@ async fn sections(
     }
     driver.remove_environment(OnMissing::Ignore).await.unwrap();
     drop(folder);
-    [Ok(lone), Ok(at_once)]
+    [Ok(lone), Ok(at_once), Ok(calls)]
 }
 
 async fn all_at_once(site: &Site, workload: &str) {

@@ -176,16 +176,12 @@ impl<W: Work> Lane<W> {
         work: impl FnOnce(Reply<T>) -> W,
     ) -> Result<T, Unanswered> {
         let runtime = Handle::try_current().map_err(|_| Unanswered::NoRuntime)?;
-        let place = match self.room.try_acquire() {
-            Ok(place) => place,
-            Err(_) => {
-                let place = timeout_at(deadline, self.room.acquire()).await;
-                // Nobody closes it.
-                place.map_err(|_| Unanswered::NotBegun)?.map_err(|_| Unanswered::Stopped)?
-            }
-        };
         // Given back by whoever takes the call out of the queue.
-        place.forget();
+        match self.room.try_acquire() {
+            Ok(place) => place.forget(),
+            // In a box of its own, as few calls get there: all others are smaller.
+            Err(_) => Box::pin(self.wait_for_room(deadline)).await?,
+        }
         let (reply, mut answer) = oneshot::channel();
         let ticket = match self.push(&runtime, runner, work(reply)) {
             Pushed::Waits(ticket) => ticket,
@@ -207,6 +203,13 @@ impl<W: Work> Lane<W> {
             AtDeadline::Wait => answer.await.map_err(|_| Unanswered::Stopped),
             AtDeadline::Leave => Err(Unanswered::Running),
         }
+    }
+
+    async fn wait_for_room(&self, deadline: Instant) -> Result<(), Unanswered> {
+        let place = timeout_at(deadline, self.room.acquire()).await;
+        // Nobody closes it.
+        place.map_err(|_| Unanswered::NotBegun)?.map_err(|_| Unanswered::Stopped)?.forget();
+        Ok(())
     }
 
     fn push<R: Run<W>>(self: &Arc<Self>, runtime: &Handle, runner: &Arc<R>, work: W) -> Pushed {

@@ -54,17 +54,17 @@ fn leads_elsewhere(change: &SessionChange) -> bool {
 impl Storage {
     pub(super) async fn commit(
         self: &Arc<Self>,
-        commit: Commit,
+        commit: &Commit,
     ) -> Result<CommitOutcome, DriverError> {
+        if let Target::New(record) = &commit.target {
+            return self.commit_new(record, commit).await;
+        }
         let deadline = self.deadline();
-        if let Some(record) = self.commit_plain(&commit, deadline).await? {
+        if let Some(record) = self.commit_plain(commit, deadline).await? {
             return Ok(CommitOutcome::Done(record));
         }
-        match &commit.target {
-            Target::New(record) => self.commit_new(record, &commit).await,
-            // In a box of its own, as few calls get to it: that of a plain commit is smaller.
-            _ => self.by(deadline, Box::pin(self.commit_completely(&commit))).await,
-        }
+        // In a box of its own, as few calls get to it: that of a plain commit is smaller.
+        self.by(deadline, Box::pin(self.commit_completely(commit))).await
     }
 
     async fn commit_completely(

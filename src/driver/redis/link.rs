@@ -97,45 +97,45 @@ impl Link {
         keys: &[impl AsRef<[u8]> + Sync],
         arguments: &[impl AsRef<[u8]> + Sync],
     ) -> RedisResult<Value> {
-        self.run_for(self.patience, script, keys, arguments).await
-    }
-
-    /// [`run`](Self::run) that leaves it to the caller to try again.
-    pub(super) async fn run_once(
-        &self,
-        script: &Script,
-        keys: &[impl AsRef<[u8]> + Sync],
-        arguments: &[impl AsRef<[u8]> + Sync],
-    ) -> RedisResult<Value> {
-        self.run_for(Duration::ZERO, script, keys, arguments).await
-    }
-
-    async fn run_for(
-        &self,
-        patience: Duration,
-        script: &Script,
-        keys: &[impl AsRef<[u8]> + Sync],
-        arguments: &[impl AsRef<[u8]> + Sync],
-    ) -> RedisResult<Value> {
-        let command = |name: &str, script: &str| {
-            let count = 3 + keys.len() + arguments.len();
-            let texts = keys.iter().map(AsRef::as_ref).chain(arguments.iter().map(AsRef::as_ref));
-            let bytes = texts.fold(name.len() + script.len() + 2, |sum, text| sum + text.len());
-            let mut command = Cmd::with_capacity(count, bytes);
-            command.arg(name).arg(script).arg(keys.len());
+        let add_input = |command: &mut Cmd| {
+            command.arg(keys.len());
             for key in keys {
                 command.arg(key.as_ref());
             }
             for argument in arguments {
                 command.arg(argument.as_ref());
             }
+        };
+        self.run_for(self.patience, script, add_input).await
+    }
+
+    /// [`run`](Self::run) that leaves it to the caller to try again. The caller also adds what comes behind the script:
+    /// how many keys, the keys, the arguments.
+    pub(super) async fn run_once(
+        &self,
+        script: &Script,
+        add_input: impl Fn(&mut Cmd) + Send + Sync,
+    ) -> RedisResult<Value> {
+        self.run_for(Duration::ZERO, script, add_input).await
+    }
+
+    async fn run_for(
+        &self,
+        patience: Duration,
+        script: &Script,
+        add_input: impl Fn(&mut Cmd) + Send + Sync,
+    ) -> RedisResult<Value> {
+        let command = |name, script| {
+            let mut command = redis::cmd(name);
+            command.arg(script);
+            add_input(&mut command);
             command
         };
-        let send =
-            |command| async move { self.send_for(patience, &command, script.effect()).await };
-        match send(command("EVALSHA", script.digest())).await {
+        let by_digest = command("EVALSHA", script.digest());
+        match self.send_for(patience, &by_digest, script.effect()).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                send(command("EVAL", script.text())).await
+                let by_text = command("EVAL", script.text());
+                self.send_for(patience, &by_text, script.effect()).await
             }
             answer => answer,
         }

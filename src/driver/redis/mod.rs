@@ -157,31 +157,31 @@ impl Driver for RedisDriver {
         let storage = self.0.clone();
         DriverFuture::new(async move {
             expect_runtime()?;
-            storage.load(load).await
+            storage.load(&load).await
         })
     }
 
     fn create(&self, create: Create) -> DriverFuture<CreateOutcome> {
         let reserves = create.session.principal.is_some();
         if reserves {
-            return self.0.call_to_its_end(|storage| async move { storage.create(create).await });
+            return self.0.call_to_its_end(|storage| async move { storage.create(&create).await });
         }
         let storage = self.0.clone();
         DriverFuture::new(async move {
             expect_runtime()?;
-            storage.create(create).await
+            storage.create(&create).await
         })
     }
 
     fn commit(&self, commit: Commit) -> DriverFuture<CommitOutcome> {
         let reserves = commit::reserves(&commit);
         if reserves {
-            return self.0.call_to_its_end(|storage| async move { storage.commit(commit).await });
+            return self.0.call_to_its_end(|storage| async move { storage.commit(&commit).await });
         }
-        let storage = self.0.clone();
+        let (storage, commit) = (self.0.clone(), Box::new(commit));
         DriverFuture::new(async move {
             expect_runtime()?;
-            storage.commit(commit).await
+            storage.commit(&commit).await
         })
     }
 

@@ -12,7 +12,7 @@ use super::answer::{Hash, corrupt, hash, record};
 use super::keys::{home, prefix, prefix_len, uid};
 use super::scripts::{PLAIN_COMMIT, PLAIN_CREATE, PLAIN_LOAD};
 use super::storage::{LONGEST, Storage, VERSION};
-use super::together::{Arguments, ReadWhole, RunScript};
+use super::together::{ReadWhole, RunScript};
 use crate::clock::Timestamp;
 use crate::driver::{Commit, DriverError, Found, Load, Locator, SessionRecord, Target};
 
@@ -43,11 +43,8 @@ impl Storage {
             let answer = if is_small {
                 self.read_whole(ReadWhole(lies_at.clone()), deadline).await?
             } else {
-                let keys = vec![self.keys.session(&lies_at)];
-                let mut arguments = Arguments::default();
-                arguments.push_number(MOST_BYTES);
-                let run = RunScript { script: &PLAIN_LOAD, keys, arguments };
-                self.run_plain(run, deadline).await?
+                let run = RunScript::new(&PLAIN_LOAD).key(&self.keys.session(&lies_at));
+                self.run_plain(run.number(MOST_BYTES), deadline).await?
             };
             // If it cannot be read, the complete way says what is wrong.
             let Ok(found) = hash(&answer, wanted.as_deref()) else {
@@ -106,30 +103,31 @@ impl Storage {
         if 2 * stored + removed > MOST_ARGUMENTS {
             return Ok(None);
         }
-        let arguments = || {
-            let mut arguments = Arguments::default();
-            arguments.push(uid.as_bytes());
-            arguments.push(key.as_bytes());
-            arguments.push_number(commit.now.as_millis());
-            arguments.push_number(most_bytes);
-            arguments.push_number(most_items);
-            arguments.push_number(stored);
+        let run_at = |lies_at: &str| {
+            let mut run = RunScript::new(&PLAIN_COMMIT)
+                .key(&self.keys.session(lies_at))
+                .argument(uid.as_bytes())
+                .argument(key.as_bytes())
+                .number(commit.now.as_millis())
+                .number(most_bytes)
+                .number(most_items)
+                .number(stored);
             for is_stored in [true, false] {
                 for changes in changes {
                     let items = changes.items.iter();
                     for (key, value) in items.filter(|(_, value)| value.is_some() == is_stored) {
-                        arguments.push_field(&changes.application, key);
-                        value.iter().for_each(|value| arguments.push(value.as_bytes()));
+                        run = run.field(&changes.application, key);
+                        if let Some(value) = value {
+                            run = run.argument(value.as_bytes());
+                        }
                     }
                 }
             }
-            arguments
+            run
         };
         // An alias leads to a session, never to another alias.
         for _ in 0..2 {
-            let keys = vec![self.keys.session(&lies_at)];
-            let run = RunScript { script: &PLAIN_COMMIT, keys, arguments: arguments() };
-            match self.run_plain(run, deadline).await? {
+            match self.run_plain(run_at(&lies_at), deadline).await? {
                 Value::BulkString(home) => {
                     lies_at = String::from_utf8(home).map_err(|_| corrupt())?;
                 }
@@ -161,21 +159,17 @@ impl Storage {
         let lies_at = home(&record.key);
         let left = record.ends.as_millis().saturating_sub(now.as_millis()).max(0);
         let garbage_time = left.saturating_add(self.garbage_millis()).min(LONGEST);
-        let keys = vec![
-            self.keys.session(&lies_at),
-            self.keys.reference(&uid(&record.session)),
-            self.keys.version(),
-        ];
-        let mut arguments = Arguments::default();
-        arguments.push_number(VERSION);
-        arguments.push(lies_at.as_bytes());
-        arguments.push_number(self.ttl(record.ends, now));
-        arguments.push_number(garbage_time);
+        let mut run = RunScript::new(&PLAIN_CREATE)
+            .key(&self.keys.session(&lies_at))
+            .key(&self.keys.reference(&uid(&record.session)))
+            .key(&self.keys.version())
+            .number(VERSION)
+            .argument(lies_at.as_bytes())
+            .number(self.ttl(record.ends, now))
+            .number(garbage_time);
         for (field, value) in pairs {
-            arguments.push(field);
-            arguments.push(value);
+            run = run.argument(field).argument(value);
         }
-        let run = RunScript { script: &PLAIN_CREATE, keys, arguments };
         Ok(self.run_plain(run, deadline).await? == Value::Int(1))
     }
 }

@@ -26,9 +26,9 @@ pub(super) enum Stored {
 }
 
 impl Storage {
-    pub(super) async fn load(self: &Arc<Self>, load: Load) -> Result<Vec<Found>, DriverError> {
+    pub(super) async fn load(self: &Arc<Self>, load: &Load) -> Result<Vec<Found>, DriverError> {
         let deadline = self.deadline();
-        match self.load_plain(&load, deadline).await? {
+        match self.load_plain(load, deadline).await? {
             Some(found) if !found.is_empty() => Ok(found),
             // In boxes of their own, as few calls get there: that of a plain load is smaller.
             Some(none) => {
@@ -39,11 +39,11 @@ impl Storage {
         }
     }
 
-    async fn load_completely(&self, load: Load) -> Result<Vec<Found>, DriverError> {
+    async fn load_completely(&self, load: &Load) -> Result<Vec<Found>, DriverError> {
         let wanted = load.application.as_ref().map(prefix).unwrap_or_default();
         let mut arguments = vec![wanted.into_bytes()];
         arguments.extend(limits(&load.limits));
-        let one = |locator| self.load_one(locator, &load, &arguments);
+        let one = |locator| self.load_one(locator, load, &arguments);
         let all = try_join_all(load.sessions.iter().map(one)).await?;
         let mut found: Vec<Found> = Vec::with_capacity(all.len());
         for next in all.into_iter().flatten() {
@@ -95,7 +95,7 @@ impl Storage {
 
     pub(super) async fn create(
         self: &Arc<Self>,
-        create: Create,
+        create: &Create,
     ) -> Result<CreateOutcome, DriverError> {
         let record = &create.session;
         Ok(match self.store(record, record.created, Vec::new(), None).await? {

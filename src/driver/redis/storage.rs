@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value, from_redis_value};
@@ -99,11 +100,11 @@ impl Storage {
     }
 
     /// Gives up what takes longer than a call may.
-    pub(super) async fn in_time<T>(
+    pub(super) fn in_time<T>(
         &self,
         step: impl Future<Output = Result<T, DriverError>>,
-    ) -> Result<T, DriverError> {
-        self.by(self.deadline(), step).await
+    ) -> impl Future<Output = Result<T, DriverError>> {
+        self.by(self.deadline(), step)
     }
 
     /// When a call that begins now has taken too long.
@@ -112,12 +113,12 @@ impl Storage {
     }
 
     /// Gives up what is not done by then.
-    pub(super) async fn by<T>(
+    pub(super) fn by<T>(
         &self,
         deadline: Instant,
         step: impl Future<Output = Result<T, DriverError>>,
-    ) -> Result<T, DriverError> {
-        timeout_at(deadline, step).await.unwrap_or_else(|_| Err(self.timed_out()))
+    ) -> impl Future<Output = Result<T, DriverError>> {
+        timeout_at(deadline, step).map(|answer| answer.unwrap_or_else(|_| Err(self.timed_out())))
     }
 
     pub(super) fn timed_out(&self) -> DriverError {

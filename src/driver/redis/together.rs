@@ -6,11 +6,11 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::io::Write as _;
-use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redis::{ErrorKind, Pipeline, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, Pipeline, ServerErrorKind, Value};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::answer::corrupt;
@@ -45,43 +45,68 @@ pub(super) trait Call: Sized + Send + Sync + 'static {
 /// Reads all fields and values of what lies here.
 pub(super) struct ReadWhole(pub(super) Home);
 
-/// What a script does for one call: on these keys, with these arguments.
-pub(super) struct RunScript {
-    pub(super) script: &'static Script,
-    pub(super) keys: Vec<String>,
-    pub(super) arguments: Arguments,
-}
+/// What a script does for one call: with some keys, and with arguments behind them. In a box, as calls that wait are
+/// moved around.
+pub(super) struct RunScript(Box<Invocation>);
 
-/// The arguments of a script for one call, in one text: many small ones would cost more.
-#[derive(Default)]
-pub(super) struct Arguments {
-    text: Vec<u8>,
+struct Invocation {
+    script: &'static Script,
+    keys: usize,
+    /// All keys and arguments, one behind the other: many small texts would cost more.
+    texts: Vec<u8>,
     /// Where each ends.
-    ends: Vec<usize>,
+    ends: SmallVec<[usize; 16]>,
 }
 
-impl Arguments {
-    pub(super) fn push(&mut self, argument: &[u8]) {
-        self.text.extend_from_slice(argument);
-        self.ends.push(self.text.len());
+impl RunScript {
+    pub(super) fn new(script: &'static Script) -> Self {
+        // Room for what a call with one small item has.
+        let texts = Vec::with_capacity(256);
+        Self(Box::new(Invocation { script, keys: 0, texts, ends: SmallVec::new() }))
     }
 
-    pub(super) fn push_number(&mut self, number: impl Display) {
+    /// Adds a key; all keys come before the arguments.
+    pub(super) fn key(self, key: &str) -> Self {
+        let mut run = self.argument(key.as_bytes());
+        run.0.keys += 1;
+        run
+    }
+
+    pub(super) fn argument(mut self, argument: &[u8]) -> Self {
+        self.0.texts.extend_from_slice(argument);
+        self.0.ends.push(self.0.texts.len());
+        self
+    }
+
+    pub(super) fn number(mut self, number: impl Display) -> Self {
         // Writing to a vector cannot fail.
-        let _ = write!(self.text, "{number}");
-        self.ends.push(self.text.len());
+        let _ = write!(self.0.texts, "{number}");
+        self.0.ends.push(self.0.texts.len());
+        self
     }
 
     /// The field of an item.
-    pub(super) fn push_field(&mut self, application: &ApplicationName, key: &str) {
-        let _ = write!(self.text, "{}{key}", prefix(application));
-        self.ends.push(self.text.len());
+    pub(super) fn field(mut self, application: &ApplicationName, key: &str) -> Self {
+        let _ = write!(self.0.texts, "{}{key}", prefix(application));
+        self.0.ends.push(self.0.texts.len());
+        self
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = iter::once(0).chain(self.ends.iter().copied());
-        let ranges = starts.zip(&self.ends).map(|(start, &end)| start..end);
-        ranges.map(|range| self.text.get(range).unwrap_or_default())
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.texts().take(self.0.keys)
+    }
+
+    fn arguments(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.texts().skip(self.0.keys)
+    }
+
+    fn texts(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let mut start = 0;
+        self.0.ends.iter().map(move |&end| {
+            let text = self.0.texts.get(start..end).unwrap_or_default();
+            start = end;
+            text
+        })
     }
 }
 
@@ -150,21 +175,21 @@ impl Storage {
         self.lanes.keys_are_spread.load(Ordering::Relaxed)
     }
 
-    pub(super) async fn read_whole(
+    pub(super) fn read_whole(
         self: &Arc<Self>,
         read: ReadWhole,
         deadline: Instant,
-    ) -> Result<Value, DriverError> {
-        self.call_plain(&self.lanes.whole, read, deadline).await
+    ) -> impl Future<Output = Result<Value, DriverError>> {
+        self.call_plain(&self.lanes.whole, read, deadline)
     }
 
-    pub(super) async fn run_plain(
+    pub(super) fn run_plain(
         self: &Arc<Self>,
         run: RunScript,
         deadline: Instant,
-    ) -> Result<Value, DriverError> {
-        let lane = if run.script.writes() { &self.lanes.writes } else { &self.lanes.reads };
-        self.call_plain(lane, run, deadline).await
+    ) -> impl Future<Output = Result<Value, DriverError>> {
+        let lane = if run.0.script.writes() { &self.lanes.writes } else { &self.lanes.reads };
+        self.call_plain(lane, run, deadline)
     }
 
     /// Runs a plain call, with others where one server holds all keys. Nothing is answered where it could not
@@ -223,23 +248,29 @@ impl Call for RunScript {
     type Kind = &'static str;
 
     fn kind(&self) -> Self::Kind {
-        self.script.digest()
+        self.0.script.digest()
     }
 
     async fn send(storage: &Storage, calls: &[&Self]) -> Result<Vec<Value>, DriverError> {
-        let Some(Self { script, keys, .. }) = calls.first() else {
+        let Some(Self(first)) = calls.first() else {
             return Ok(Vec::new());
         };
-        let count = |call: &&Self| call.arguments.ends.len().to_string();
-        let counts: Vec<_> = calls.iter().map(count).collect();
-        let keys_each = keys.len().to_string();
-        let mut arguments = vec![keys_each.as_bytes()];
-        for (call, count) in calls.iter().zip(&counts) {
-            arguments.push(count.as_bytes());
-            arguments.extend(call.arguments.iter());
-        }
-        let keys: Vec<_> = calls.iter().flat_map(|call| &call.keys).collect();
-        let error = match storage.link.run_once(script, &keys, &arguments).await {
+        let (script, keys) = (first.script, first.keys);
+        let add_input = |command: &mut Cmd| {
+            command.arg(calls.len() * keys);
+            for key in calls.iter().flat_map(|call| call.keys()) {
+                command.arg(key);
+            }
+            command.arg(keys);
+            for call in calls {
+                let arguments = call.arguments();
+                command.arg(arguments.len());
+                for argument in arguments {
+                    command.arg(argument);
+                }
+            }
+        };
+        let error = match storage.link.run_once(script, add_input).await {
             Ok(Value::Array(answers)) if answers.len() == calls.len() => return Ok(answers),
             Ok(_) => return Err(corrupt()),
             Err(error) => error,
