@@ -32,7 +32,7 @@ struct Options {
     /// What the requests do.
     #[arg(
         long, value_delimiter = ',', value_parser = workload,
-        default_value = "bare,no-op,untouched,read,write,new"
+        default_value = "bare,no-op,untouched,read,write,new,mixed"
     )]
     workloads: Vec<Workload>,
     /// How long each of the runs takes.

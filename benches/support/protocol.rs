@@ -20,11 +20,13 @@ pub enum Workload {
     Write,
     /// Without a cookie: the first write of a new session.
     New,
+    /// Of twenty requests fourteen read, five write, and one comes without a cookie.
+    Mixed,
 }
 
 impl Workload {
-    pub const ALL: [Self; 6] =
-        [Self::Bare, Self::NoOp, Self::Untouched, Self::Read, Self::Write, Self::New];
+    pub const ALL: [Self; 7] =
+        [Self::Bare, Self::NoOp, Self::Untouched, Self::Read, Self::Write, Self::New, Self::Mixed];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -34,6 +36,7 @@ impl Workload {
             Self::Read => "read",
             Self::Write => "write",
             Self::New => "new",
+            Self::Mixed => "mixed",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -18,6 +19,15 @@ use super::protocol::{Figures, Plan, Workload};
 
 /// The key of the integer that each session holds.
 pub const KEY: &str = "count";
+
+/// The path of requests that bring no cookie.
+const NEW: &str = "/new";
+
+/// What twenty requests of [`Workload::Mixed`] ask for.
+const MIXED: [&str; 20] = [
+    "/read", "/read", "/read", "/write", "/read", "/read", "/read", "/write", "/read", NEW,
+    "/read", "/write", "/read", "/read", "/read", "/write", "/read", "/read", "/read", "/write",
+];
 
 /// The handler that ignores the session.
 pub async fn untouched() -> &'static str {
@@ -56,27 +66,29 @@ impl Subject {
 
     /// What sends the requests of a workload, with the cookies of so many sessions.
     pub async fn sender(&mut self, workload: Workload, number: usize) -> Result<Sender, Failure> {
-        let has_cookie = workload != Workload::New;
-        if has_cookie {
+        if workload != Workload::New {
             self.make_sessions(number).await?;
         }
-        let (router, path) = match workload {
-            Workload::Bare => (&without_layer(), "/untouched"),
-            Workload::NoOp => (&without_layer().layer(NoOpLayer), "/untouched"),
-            Workload::Untouched => (&self.router, "/untouched"),
-            Workload::Read => (&self.router, "/read"),
-            Workload::Write => (&self.router, "/write"),
-            Workload::New => (&self.router, "/new"),
+        let router = match workload {
+            Workload::Bare => without_layer(),
+            Workload::NoOp => without_layer().layer(NoOpLayer),
+            _ => self.router.clone(),
         };
-        let cookies = if has_cookie { self.cookies.clone() } else { Vec::new() };
-        Ok(Sender::to(router, path, cookies))
+        let paths: &[&str] = match workload {
+            Workload::Bare | Workload::NoOp | Workload::Untouched => &["/untouched"],
+            Workload::Read => &["/read"],
+            Workload::Write => &["/write"],
+            Workload::New => &[NEW],
+            Workload::Mixed => &MIXED,
+        };
+        Ok(Sender::to(router, paths, self.cookies.clone()))
     }
 
     async fn make_sessions(&mut self, number: usize) -> Result<(), Failure> {
         while self.cookies.len() < number {
             let mut tasks = JoinSet::new();
             for _ in 0..(number - self.cookies.len()).min(64) {
-                let sender = Sender::to(&self.router, "/new", Vec::new());
+                let sender = Sender::to(self.router.clone(), &[NEW], Vec::new());
                 tasks.spawn(async move { cookie_of(&sender.send(0).await?) });
             }
             while let Some(made) = tasks.join_next().await {
@@ -88,7 +100,7 @@ impl Subject {
 
     /// The sum of the integers of all sessions.
     async fn sum(&self) -> Result<u64, Failure> {
-        let sender = Sender::to(&self.router, "/read", self.cookies.clone());
+        let sender = Sender::to(self.router.clone(), &["/read"], self.cookies.clone());
         let mut sum = 0;
         for session in 0..self.cookies.len() {
             let body = to_bytes(sender.send(session).await?.into_body(), 100).await?;
@@ -101,28 +113,39 @@ impl Subject {
 /// Sends the requests of a workload.
 pub struct Sender {
     router: Router,
-    path: Uri,
+    /// One after the other is asked for, and then again from the first.
+    paths: Vec<Uri>,
+    sent: AtomicUsize,
     cookies: Vec<HeaderValue>,
 }
 
 impl Sender {
-    fn to(router: &Router, path: &'static str, cookies: Vec<HeaderValue>) -> Self {
-        Self { router: router.clone(), path: Uri::from_static(path), cookies }
+    fn to(router: Router, paths: &[&'static str], cookies: Vec<HeaderValue>) -> Self {
+        let paths = paths.iter().map(|path| Uri::from_static(path)).collect();
+        Self { router, paths, sent: AtomicUsize::new(0), cookies }
     }
 
     /// Sends one, with the cookie of that session, and gives the response if it is as it has to be.
     pub async fn send(&self, session: usize) -> Result<Response<Body>, Failure> {
+        let path = match self.paths.as_slice() {
+            [path] => path,
+            paths => &paths[self.sent.fetch_add(1, Ordering::Relaxed) % paths.len()],
+        };
+        let is_new = path.path() == NEW;
         let mut request = Request::new(Body::empty());
-        *request.uri_mut() = self.path.clone();
-        if let Some(cookie) = self.cookies.get(session) {
+        *request.uri_mut() = path.clone();
+        if let Some(cookie) = self.cookies.get(session).filter(|_| !is_new) {
             request.headers_mut().insert(COOKIE, cookie.clone());
         }
         let response = self.router.clone().oneshot(request).await?;
         if response.status() != StatusCode::OK {
-            let (path, status) = (&self.path, response.status());
+            let status = response.status();
             let body = to_bytes(response.into_body(), 10_000).await?;
             let body = String::from_utf8_lossy(&body);
             return Err(format!("{path} was answered with {status}: {body}").into());
+        }
+        if is_new && !response.headers().contains_key(SET_COOKIE) {
+            return Err("a new session came without a cookie".into());
         }
         Ok(response)
     }
@@ -130,10 +153,7 @@ impl Sender {
 
 impl Operation for Sender {
     async fn call(&self, session: usize) -> Result<u64, Failure> {
-        let response = self.send(session).await?;
-        if self.path.path() == "/new" && !response.headers().contains_key(SET_COOKIE) {
-            return Err("a new session came without a cookie".into());
-        }
+        self.send(session).await?;
         Ok(1)
     }
 }
