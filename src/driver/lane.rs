@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
@@ -39,7 +39,7 @@ struct State<W: Work> {
     /// What the batches that run have taken.
     running: Vec<(Ticket, W::Group)>,
     /// With fewer calls that wait there are too few for a batch beside these: so many were missing when somebody last
-    /// went through all of them.
+    /// went through all of them. None are if something has changed since then but for calls that have come.
     too_few_below: usize,
     tickets: Ticket,
     /// How many [`Drainer`]s there are.
@@ -71,8 +71,9 @@ pub(super) trait Work: Send + 'static {
     /// Where it stands towards a batch. One that joins is noted in the group.
     fn place(&self, group: &mut Self::Group) -> Place;
 
-    /// Notes that it waits for a later batch, as far as that matters to calls behind it.
-    fn is_passed(&self, _group: &mut Self::Group) {}
+    /// Notes that it waits for the end of a batch that runs, as far as calls behind it have to wait for it. Those that
+    /// are passed over for another reason are noted where they are placed.
+    fn note_held_up(&self, _group: &mut Self::Group) {}
 
     /// Whether it waits for the end of a batch that runs, as a call of that batch is in its way.
     fn waits_for(&self, _running: &Self::Group) -> bool {
@@ -176,12 +177,13 @@ impl<W: Work> Lane<W> {
         work: impl FnOnce(Reply<T>) -> W,
     ) -> Result<T, Unanswered> {
         let runtime = Handle::try_current().map_err(|_| Unanswered::NoRuntime)?;
-        // Given back by whoever takes the call out of the queue.
-        match self.room.try_acquire() {
-            Ok(place) => place.forget(),
+        let place = match self.room.try_acquire() {
+            Ok(place) => place,
             // In a box of its own, as few calls get there: all others are smaller.
             Err(_) => Box::pin(self.wait_for_room(deadline)).await?,
-        }
+        };
+        // Given back by whoever takes the call out of the queue.
+        place.forget();
         let (reply, mut answer) = oneshot::channel();
         let ticket = match self.push(&runtime, runner, work(reply)) {
             Pushed::Waits(ticket) => ticket,
@@ -205,11 +207,10 @@ impl<W: Work> Lane<W> {
         }
     }
 
-    async fn wait_for_room(&self, deadline: Instant) -> Result<(), Unanswered> {
+    async fn wait_for_room(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Unanswered> {
         let place = timeout_at(deadline, self.room.acquire()).await;
         // Nobody closes it.
-        place.map_err(|_| Unanswered::NotBegun)?.map_err(|_| Unanswered::Stopped)?.forget();
-        Ok(())
+        place.map_err(|_| Unanswered::NotBegun)?.map_err(|_| Unanswered::Stopped)
     }
 
     fn push<R: Run<W>>(self: &Arc<Self>, runtime: &Handle, runner: &Arc<R>, work: W) -> Pushed {
@@ -253,6 +254,7 @@ impl<W: Work> Lane<W> {
         let mut state = self.state.lock();
         let found = state.waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket);
         let withdrawn = found.ok().and_then(|at| state.waiting.remove(at));
+        state.too_few_below = 0;
         drop(state);
         if withdrawn.is_some() {
             self.room.add_permits(1);
@@ -273,7 +275,7 @@ impl<W: Work> Lane<W> {
                 continue;
             }
             if state.is_held_up(&work) {
-                work.is_passed(&mut group);
+                work.note_held_up(&mut group);
                 later.push((ticket, work));
                 continue;
             }
@@ -297,7 +299,9 @@ impl<W: Work> Lane<W> {
         for waits in later.into_iter().rev() {
             state.waiting.push_front(waits);
         }
-        state.too_few_below = if too_few { state.waiting.len() + missing } else { 0 };
+        if too_few {
+            state.too_few_below = state.waiting.len() + missing;
+        }
         match batch.len() {
             0 => state.drainers -= 1,
             1 => state.singles_in_a_row = state.singles_in_a_row.saturating_add(1),
@@ -328,6 +332,7 @@ impl<W: Work> State<W> {
 
     fn end(&mut self, batch: Ticket) {
         self.running.retain(|(number, _)| *number != batch);
+        self.too_few_below = 0;
     }
 
     fn is_held_up(&self, work: &W) -> bool {

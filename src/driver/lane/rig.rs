@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::super::*;
 
 /// A call with a number. Those of equal tens go together, at most three, and of equal numbers one; from 30 on at least
-/// two, if another batch runs. Where one waits for a batch that runs, those of equal tens wait behind it.
+/// two, if another batch runs, and from 70 on three. Where one waits for a batch that runs, those of equal tens wait behind it.
 pub(super) struct Numbered {
     number: u32,
     reply: Reply<u32>,
@@ -46,7 +46,7 @@ impl Work for Numbered {
         Place::Joins
     }
 
-    fn is_passed(&self, group: &mut Numbers) {
+    fn note_held_up(&self, group: &mut Numbers) {
         group.passed.push(self.tens());
     }
 
@@ -55,7 +55,11 @@ impl Work for Numbered {
     }
 
     fn quorum(&self) -> usize {
-        if self.number < 30 { 1 } else { 2 }
+        match self.number {
+            ..30 => 1,
+            30..70 => 2,
+            70.. => 3,
+        }
     }
 }
 
@@ -161,7 +165,7 @@ pub(super) async fn others_go_on() {
     }
 }
 
-pub(super) async fn poll_all(calls: &mut [Answer]) {
+pub(super) async fn poll_all(calls: impl IntoIterator<Item = &mut Answer>) {
     for call in calls {
         poll_once(call).await;
     }

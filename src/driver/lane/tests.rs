@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
 use super::*;
-use rig::{Rig, others_go_on, poll_all, poll_once, soon};
+use rig::{Answer, Rig, others_go_on, poll_all, poll_once, soon};
 
 // P2
 #[tokio::test]
@@ -89,14 +89,46 @@ async fn what_does_not_go_with_it_makes_no_batch_large_enough() {
         assert_eq!(call.await, Ok(number));
     }
     assert_eq!(rig.batches(), [vec![0], vec![31, 32], vec![21]]);
-    let mut later = [33, 34].map(|number| rig.call(number));
-    poll_all(&mut later).await;
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    rig.becomes_idle().await;
+}
+
+// P2
+#[tokio::test]
+async fn what_was_too_few_beside_a_batch_does_not_count_when_it_has_ended_or_fewer_wait() {
+    let rig = Rig::wide();
+    let begins_with = async |call: &mut Answer| {
+        let drainers = || rig.lane.state.lock().drainers;
+        let before = drainers();
+        poll_once(call).await;
+        drainers() > before
+    };
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut waiting = [71, 31].map(|number| rig.call(number));
+    poll_all(&mut waiting).await;
     others_go_on().await;
-    assert_eq!(
-        rig.batches().last(),
-        Some(&vec![33, 34]),
-        "what was too few once does not count any more"
+    assert_eq!(rig.batches(), [[0]]);
+    rig.runner.end.notify_one();
+    assert_eq!(first.await, Ok(0));
+    let mut third = rig.call(32);
+    assert!(begins_with(&mut third).await, "two go together, and the batch has ended");
+    for (call, number) in waiting.into_iter().chain([third]).zip([71, 31, 32]) {
+        assert_eq!(call.await, Ok(number));
+    }
+    rig.becomes_idle().await;
+    let first = rig.begun(AtDeadline::Wait).await;
+    let mut one = rig.call_by(72, Instant::now() + Duration::from_millis(20), AtDeadline::Wait);
+    let mut other = rig.call(33);
+    poll_all([&mut one, &mut other]).await;
+    others_go_on().await;
+    assert_eq!(one.await, Err(Unanswered::NotBegun));
+    let mut second = rig.call(34);
+    assert!(
+        begins_with(&mut second).await,
+        "two go together, and the first does not wait any more"
     );
+    assert_eq!((other.await, second.await), (Ok(33), Ok(34)));
     rig.runner.end.notify_one();
     assert_eq!(first.await, Ok(0));
     rig.becomes_idle().await;
@@ -227,6 +259,9 @@ async fn where_there_is_no_room_a_call_waits_for_it_within_its_time() {
     poll_all(&mut calls).await;
     assert_eq!(rig.lane.state.lock().waiting.len(), 2);
     assert_eq!(rig.call(14).await, Err(Unanswered::NotBegun));
+    let mut dropped = rig.call(15);
+    poll_once(&mut dropped).await;
+    drop(dropped);
     rig.runner.end.notify_one();
     assert_eq!(first.await, Ok(0));
     // Their time was over as well.

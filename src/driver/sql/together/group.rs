@@ -21,7 +21,8 @@ pub(in super::super) struct WriteGroup {
     /// Whether that creates a session.
     creates: bool,
     sessions: HashSet<Named>,
-    /// The sessions of calls that wait for a later batch, in front of which no other call to them goes.
+    /// The sessions of calls that wait for a later batch, in front of which no other call to them goes. One that waits
+    /// because it creates its session, or does not, is not among them: nobody writes to a session that is being made.
     passed: HashSet<Named>,
     calls: usize,
     rows: usize,
@@ -65,7 +66,7 @@ impl Work for Writing {
         self.place_among_all(group)
     }
 
-    fn is_passed(&self, group: &mut WriteGroup) {
+    fn note_held_up(&self, group: &mut WriteGroup) {
         group.passed.extend(self.call.session());
     }
 
@@ -85,7 +86,7 @@ impl Writing {
         let (limits, is_first) = (self.call.limits(), group.limits.is_none());
         let is_named = |name| group.sessions.contains(&name) || group.passed.contains(&name);
         if self.call.session().any(is_named) || *group.limits.get_or_insert(limits) != limits {
-            self.is_passed(group);
+            self.note_held_up(group);
             return Place::Waits;
         }
         let (rows, bytes) = self.call.size();
