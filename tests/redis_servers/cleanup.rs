@@ -114,12 +114,20 @@ pub async fn of_many_calls_at_once_each_gets_its_own_answer(server: &Server) {
     let created = futures_util::future::join_all(twice.map(session)).await;
     let done = created.iter().filter(|outcome| matches!(outcome, Ok(CreateOutcome::Done)));
     assert_eq!((done.count(), created.len()), (150, 200));
+    // The server knows no script then.
+    run(&["SCRIPT", "FLUSH"]).await;
     let calls = (1..=200).map(|n| async move {
         let target = Target::Presented { key: key(n), retired_after: NOW, otherwise: None };
         let (load, mut commit) =
             (driver.load(Load::new(vec![Locator::Key(key(n))], NOW)), Commit::new(target, NOW));
         let mut changes = ApplicationChanges::new(ApplicationName::new("shop").unwrap());
         changes.items.push(("number".into(), Some(n.to_string().into())));
+        if n % 2 == 0 {
+            changes.items.push(("missing".into(), None));
+        }
+        if n % 3 == 0 {
+            changes.items.push(("empty".into(), Some("".into())));
+        }
         commit.changes.push(changes);
         let commit = driver.commit(commit);
         let (found, outcome) = futures_util::future::join(load, commit).await;
@@ -139,7 +147,9 @@ pub async fn of_many_calls_at_once_each_gets_its_own_answer(server: &Server) {
     for (n, found) in (1..).zip(futures_util::future::join_all(loads).await) {
         let found = found.unwrap();
         assert_eq!(found[0].session.key, key(n));
-        assert_eq!(found[0].items.get("number").map(|text| &**text), Some(&*n.to_string()));
+        let item = |key| found[0].items.get(key).map(|text| &**text);
+        assert_eq!(item("number"), Some(&*n.to_string()));
+        assert_eq!((item("missing"), item("empty")), (None, (n % 3 == 0).then_some("")));
     }
 }
 

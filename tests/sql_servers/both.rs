@@ -130,8 +130,10 @@ pub async fn run_in_two_batches<T>(
         }
     };
     let waiting = timeout(Duration::from_secs(4), until_two_wait).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let waiting_later = how_many_wait().await;
     unlock(locked).await;
-    assert_eq!(waiting, Ok(2));
+    assert_eq!((waiting, waiting_later), (Ok(2), 2));
     for outcome in written.await.unwrap() {
         assert!(matches!(outcome, Ok(CommitOutcome::Done(_))), "{outcome:?}");
     }

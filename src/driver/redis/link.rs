@@ -98,7 +98,6 @@ impl Link {
         arguments: &[impl AsRef<[u8]> + Sync],
     ) -> RedisResult<Value> {
         let add_input = |command: &mut Cmd| {
-            command.arg(keys.len());
             for key in keys {
                 command.arg(key.as_ref());
             }
@@ -106,39 +105,41 @@ impl Link {
                 command.arg(argument.as_ref());
             }
         };
-        self.run_for(self.patience, script, add_input).await
+        self.run_for(self.patience, script, keys.len(), add_input).await
     }
 
-    /// [`run`](Self::run) that leaves it to the caller to try again. The caller also adds what comes behind the script:
-    /// how many keys, the keys, the arguments.
+    /// [`run`](Self::run) that leaves it to the caller to try again, and to add so many keys and the arguments.
     pub(super) async fn run_once(
         &self,
         script: &Script,
+        keys: usize,
         add_input: impl Fn(&mut Cmd) + Send + Sync,
     ) -> RedisResult<Value> {
-        self.run_for(Duration::ZERO, script, add_input).await
+        self.run_for(Duration::ZERO, script, keys, add_input).await
     }
 
     async fn run_for(
         &self,
         patience: Duration,
         script: &Script,
+        keys: usize,
         add_input: impl Fn(&mut Cmd) + Send + Sync,
     ) -> RedisResult<Value> {
         let command = |name, script| {
             let mut command = redis::cmd(name);
-            command.arg(script);
+            command.arg(script).arg(keys);
             add_input(&mut command);
             command
         };
-        let by_digest = command("EVALSHA", script.digest());
-        match self.send_for(patience, &by_digest, script.effect()).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                let by_text = command("EVAL", script.text());
-                self.send_for(patience, &by_text, script.effect()).await
-            }
-            answer => answer,
+        let mut sent = command("EVALSHA", script.digest());
+        let answer = self.send_for(patience, &sent, script.effect()).await;
+        if let Err(error) = &answer
+            && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+        {
+            sent = command("EVAL", script.text());
+            return self.send_for(patience, &sent, script.effect()).await;
         }
+        answer
     }
 
     /// Whether keys may lie on different servers, so that a script has to do with one of them.

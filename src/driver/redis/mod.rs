@@ -56,7 +56,7 @@ use crate::id::SessionRef;
 /// |---|---|
 /// | `redis://host:6379/0` | a server and the number of a database, 0 if none is given |
 /// | `redis://user:password@host` | with an ACL user; `redis://:password@host` for the user `default` |
-/// | `redis-cluster://host:7001?node=host:7002&node=host:7003` | a cluster, by some of its nodes; the others are found |
+/// | `redis-cluster://host:7001?node=host:7002&node=host:7003` | a cluster, by some nodes; the others are found |
 /// | `rediss://…`, `rediss-cluster://…` | the same over TLS; certificates are checked against the system's |
 ///
 /// TLS uses the process's default provider of `rustls`; if there is none, `ring` becomes it.
@@ -98,9 +98,9 @@ use crate::id::SessionRef;
 /// # Durability
 ///
 /// Redis answers before its data is on a disk. With `appendonly yes` and `appendfsync everysec` a crash
-/// of the server takes at most the last second with it, or two while the disk is slow, without `appendonly` all since the last snapshot. A
-/// replica gets writes after they were answered: when it takes over, the last ones may be missing, among
-/// them a logout.
+/// of the server takes at most the last second with it, or two while the disk is slow, without
+/// `appendonly` all since the last snapshot. A replica gets writes after they were answered: when it takes
+/// over, the last ones may be missing, among them a logout.
 ///
 /// # Time
 ///
@@ -178,6 +178,7 @@ impl Driver for RedisDriver {
         if reserves {
             return self.0.call_to_its_end(|storage| async move { storage.commit(&commit).await });
         }
+        // In a box of its own, so that neither block is large.
         let (storage, commit) = (self.0.clone(), Box::new(commit));
         DriverFuture::new(async move {
             expect_runtime()?;

@@ -67,6 +67,7 @@ impl RunScript {
 
     /// Adds a key; all keys come before the arguments.
     pub(super) fn key(self, key: &str) -> Self {
+        debug_assert_eq!(self.0.keys, self.0.ends.len());
         let mut run = self.argument(key.as_bytes());
         run.0.keys += 1;
         run
@@ -74,20 +75,22 @@ impl RunScript {
 
     pub(super) fn argument(mut self, argument: &[u8]) -> Self {
         self.0.texts.extend_from_slice(argument);
-        self.0.ends.push(self.0.texts.len());
-        self
+        self.end()
     }
 
     pub(super) fn number(mut self, number: impl Display) -> Self {
         // Writing to a vector cannot fail.
         let _ = write!(self.0.texts, "{number}");
-        self.0.ends.push(self.0.texts.len());
-        self
+        self.end()
     }
 
     /// The field of an item.
     pub(super) fn field(mut self, application: &ApplicationName, key: &str) -> Self {
         let _ = write!(self.0.texts, "{}{key}", prefix(application));
+        self.end()
+    }
+
+    fn end(mut self) -> Self {
         self.0.ends.push(self.0.texts.len());
         self
     }
@@ -257,7 +260,6 @@ impl Call for RunScript {
         };
         let (script, keys) = (first.script, first.keys);
         let add_input = |command: &mut Cmd| {
-            command.arg(calls.len() * keys);
             for key in calls.iter().flat_map(|call| call.keys()) {
                 command.arg(key);
             }
@@ -270,7 +272,7 @@ impl Call for RunScript {
                 }
             }
         };
-        let error = match storage.link.run_once(script, add_input).await {
+        let error = match storage.link.run_once(script, calls.len() * keys, add_input).await {
             Ok(Value::Array(answers)) if answers.len() == calls.len() => return Ok(answers),
             Ok(_) => return Err(corrupt()),
             Err(error) => error,
