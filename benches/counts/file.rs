@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use toml::{Table, Value};
 
-use crate::{Counted, instructions, servers};
+use crate::{Counted, calls, instructions, servers};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/counts.toml");
 
@@ -13,13 +13,18 @@ const HEAD: &str = "\
 # What a request costs, by `cargo bench --all-features --bench counts`, which fails when a number has
 # risen. `-- --update` writes this file anew. What is counted stands in benches/counts/*.rs.
 # Instructions may rise by 2 %, as hashes and ids are random; another compiler or C library may move
-# them by more. All other numbers are exact.
+# them by more. Bytes of calls may rise by a tenth: each compiler lays them out as it likes. All other
+# numbers are exact.
 
 ";
 
 /// How much a number may rise above the one in the file.
 fn tolerance(title: &str, allowed: u64) -> u64 {
-    if title == instructions::TITLE { allowed / 50 } else { 0 }
+    match title {
+        instructions::TITLE => allowed / 50,
+        _ if title.ends_with(calls::TITLE) => allowed / 10,
+        _ => 0,
+    }
 }
 
 fn read() -> Table {

@@ -1,6 +1,6 @@
 //! What a request costs in numbers that do not depend on the machine: heap allocations, calls of the
-//! driver, statements, bytes of calls that wait, instructions. They are compared with `benches/counts.toml`: a number that has
-//! risen is a failure until that file is changed on purpose, one that has fallen is a hint.
+//! driver and their bytes, statements, instructions. They are compared with `benches/counts.toml`: a number
+//! that has risen is a failure until that file is changed on purpose, one that has fallen is a hint.
 //!
 //! ```sh
 //! cargo bench --all-features --bench counts                # compares
@@ -45,7 +45,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// A title, and a number for each workload.
+/// A title, and a number for each workload or call.
 type Section = (String, Vec<(&'static str, u64)>);
 
 /// What was counted; or a title, and why that was not counted.

@@ -108,7 +108,7 @@ async fn sections(
     server: Option<&'static Server>,
     open: impl Future<Output = Storage>,
 ) -> [Counted; 3] {
-    let titles = [sent, &format!("{sent}-64-at-once"), "bytes-of-calls"];
+    let titles = [sent, &format!("{sent}-64-at-once"), calls::TITLE];
     let titles = titles.map(|title| format!("{storage}-{title}"));
     let problem = match server {
         // It looks for the server with a runtime of its own.
@@ -120,8 +120,8 @@ async fn sections(
     }
     let Storage { driver, mut meter, folder } = open.await;
     let site = Site::new(driver.clone(), AT_ONCE).await;
-    let [lone, at_once, calls] = titles;
-    let calls = (calls, calls::bytes(&driver));
+    let [lone, at_once, bytes] = titles;
+    let bytes = (bytes, calls::bytes(&driver));
     let mut lone: Section = (lone, Vec::new());
     let mut at_once: Section = (at_once, Vec::new());
     for workload in workload::ALL {
@@ -141,7 +141,7 @@ async fn sections(
     }
     driver.remove_environment(OnMissing::Ignore).await.unwrap();
     drop(folder);
-    [Ok(lone), Ok(at_once), Ok(calls)]
+    [Ok(lone), Ok(at_once), Ok(bytes)]
 }
 
 async fn all_at_once(site: &Site, workload: &str) {

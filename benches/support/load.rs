@@ -1,4 +1,4 @@
-//! Many tasks that do one kind of operation over and over.
+//! Many tasks that do the operations of a workload over and over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

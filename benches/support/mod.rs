@@ -7,7 +7,7 @@
 //! is checked: the first that is not as it has to be ends the run with an error.
 //!
 //! - `protocol.rs`: the workloads, the plan of a run and its figures;
-//! - `load.rs`: many tasks, one kind of operation, requests a second and latencies;
+//! - `load.rs`: many tasks, the operations of a workload, requests a second and latencies;
 //! - `subject.rs`: requests to a router;
 //! - `web_session.rs`: the router with this crate's layer, a module of the programs that have it;
 //! - `child.rs`: a program that does runs for another program, which compares.

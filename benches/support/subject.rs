@@ -129,7 +129,10 @@ impl Sender {
     pub async fn send(&self, session: usize) -> Result<Response<Body>, Failure> {
         let path = match self.paths.as_slice() {
             [path] => path,
-            paths => &paths[self.sent.fetch_add(1, Ordering::Relaxed) % paths.len()],
+            paths => {
+                let next = self.sent.fetch_add(1, Ordering::Relaxed) % paths.len();
+                paths.get(next).ok_or("a workload asks for something")?
+            }
         };
         let is_new = path.path() == NEW;
         let mut request = Request::new(Body::empty());
@@ -172,7 +175,7 @@ fn cookie_of(response: &Response<Body>) -> Result<HeaderValue, Failure> {
 
 /// A router with as many routes.
 fn without_layer() -> Router {
-    ["/untouched", "/read", "/write", "/new"]
+    ["/untouched", "/read", "/write", NEW]
         .iter()
         .fold(Router::new(), |router, path| router.route(path, get(untouched)))
 }
