@@ -114,8 +114,6 @@ pub async fn of_many_calls_at_once_each_gets_its_own_answer(server: &Server) {
     let created = futures_util::future::join_all(twice.map(session)).await;
     let done = created.iter().filter(|outcome| matches!(outcome, Ok(CreateOutcome::Done)));
     assert_eq!((done.count(), created.len()), (150, 200));
-    // The server knows no script then.
-    run(&["SCRIPT", "FLUSH"]).await;
     let calls = (1..=200).map(|n| async move {
         let target = Target::Presented { key: key(n), retired_after: NOW, otherwise: None };
         let (load, mut commit) =
