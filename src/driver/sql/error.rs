@@ -37,7 +37,7 @@ impl Failure {
             if matches!(error.kind(), ErrorKind::UniqueViolation | ErrorKind::NotNullViolation))
     }
 
-    /// Whether a block of statements has undone itself.
+    /// Whether a block of statements, or a function, has undone itself.
     pub(super) fn is_undone(&self) -> bool {
         matches!(self, Self::Sqlx(sqlx::Error::Database(error))
             if error.code().is_some_and(|code| code == UNDONE))

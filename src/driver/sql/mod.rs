@@ -58,7 +58,7 @@ use statement::{Dialect, Statement, Template};
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use statements::SetUp;
 #[cfg(feature = "postgres")]
-use statements::{COLUMNS, exceeds};
+use statements::{COLUMNS, UNDONE, exceeds};
 use statements::{EnvironmentStatements, OwnWords, Statements};
 #[cfg(feature = "mysql")]
 use statements::{block, undo_if};

@@ -11,6 +11,9 @@ use crate::id::{SessionKey, SessionRef};
 /// How many sessions one statement looks up.
 pub(super) const NAMED_AT_ONCE: usize = 4;
 
+/// The place of the time at which a session expires: no session is without it.
+pub(super) const EXPIRES: usize = 4;
+
 /// The place of an item's key behind the columns of a record; its length and its text follow.
 const ITEM: usize = 11;
 
@@ -26,7 +29,7 @@ pub(super) fn record(row: &(impl Row + ?Sized)) -> Result<SessionRecord, Failure
     );
     record.previous_key = row.key(2)?;
     record.rotated = row.integer(3)?.map(Timestamp::from_millis);
-    record.expires = time(4)?;
+    record.expires = time(EXPIRES)?;
     record.last_used = time(7)?;
     record.cookie_lifetime = row.integer(8)?;
     record.principal = text(9)?;

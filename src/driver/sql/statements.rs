@@ -362,7 +362,8 @@ pub(super) fn undo_if(wrong: &str) -> String {
     format!("SELECT {wrong} INTO wrong; IF wrong THEN SIGNAL SQLSTATE '{UNDONE}'; END IF")
 }
 
-/// The SQLSTATE with which a block says that it has undone itself: that of conditions which users define.
+/// The SQLSTATE with which a block, or a function, says that it has undone itself: that of conditions which users
+/// define.
 pub(super) const UNDONE: &str = "45000";
 
 /// Whether the items of a session are more than these: their number, the bytes of all, the bytes of the longest value.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::driver::sql::{
     COLUMNS, Dialect, EnvironmentName, EnvironmentStatements, Lists, OwnWords, SetUp, Statements,
-    Template, Type, Types, exceeds,
+    Template, Type, Types, UNDONE, exceeds,
 };
 
 const POSTGRES: Dialect = Dialect {
@@ -105,7 +105,8 @@ fn unique_name() -> Result<String, getrandom::Error> {
 
 /// Makes the function that stores items in one trip. Each of its statements sees what was committed before it: when the
 /// sessions are locked, what they hold is what is checked. One statement would have seen it before it locked them.
-/// Nothing is stored in a session that is not live, is locked by others or would hold more than it may.
+/// If a session is not live, or is locked by others, nothing is stored, and the last row that it answers is empty. If
+/// one holds more than it may then, the error that is raised undoes it.
 fn store_function(name: &str) -> String {
     let exceeds = exceeds(["p_items", "p_bytes", "p_longest"]);
     format!(
@@ -117,30 +118,26 @@ fn store_function(name: &str) -> String {
         LANGUAGE plpgsql AS ${name}$
         #variable_conflict use_column
         DECLARE
-            p_stored uuid[];
-            p_exceeding uuid[];
-            p_all boolean;
+            p_live bigint;
         BEGIN
             -- In these words the index of `expires` does not serve, in which a small table would be walked over.
-            p_stored := ARRAY(SELECT s.uid FROM {{sessions}} s WHERE s.uid = ANY(p_sessions)
+            RETURN QUERY SELECT {{record}} FROM {{sessions}} s WHERE s.uid = ANY(p_sessions)
                 AND (s.expires > p_live_after) IS TRUE
                 AND octet_length(s."key") = 32 AND coalesce(octet_length(s.previous_key), 32) = 32
-                {{skip_locked}});
-            p_exceeding := ARRAY(SELECT uid FROM (
-                    SELECT i.uid, i.item_key, i.value FROM {{items}} i
-                    WHERE i.application = p_application AND i.uid = ANY(p_stored)
-                        AND (i.uid, i.item_key) NOT IN (SELECT * FROM unnest(p_uids, p_keys))
-                    UNION ALL SELECT * FROM unnest(p_uids, p_keys, p_values)
-                ) held (uid, item_key, value) GROUP BY uid HAVING {exceeds});
-            IF cardinality(p_exceeding) > 0 THEN
-                p_stored := ARRAY(SELECT unnest(p_stored) EXCEPT SELECT unnest(p_exceeding));
+                {{skip_locked}};
+            GET DIAGNOSTICS p_live = ROW_COUNT;
+            IF p_live <> cardinality(p_sessions) THEN
+                RETURN NEXT;
+                RETURN;
             END IF;
-            p_all := cardinality(p_stored) = cardinality(p_sessions);
             INSERT INTO {{items}} (uid, application, item_key, value)
-                SELECT * FROM unnest(p_uids, p_applications, p_keys, p_values) n (uid, application, item_key, value)
-                WHERE p_all OR n.uid = ANY(p_stored)
+                SELECT * FROM unnest(p_uids, p_applications, p_keys, p_values)
                 {{or_replace}};
-            RETURN QUERY SELECT {{record}} FROM {{sessions}} s WHERE s.uid = ANY(p_stored);
+            IF EXISTS (SELECT 1 FROM {{items}} WHERE application = p_application AND uid = ANY(p_sessions)
+                GROUP BY uid HAVING {exceeds})
+            THEN
+                RAISE EXCEPTION 'a session would hold more than it may' USING ERRCODE = '{UNDONE}';
+            END IF;
         END ${name}$"#
     )
 }

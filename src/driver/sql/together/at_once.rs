@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::super::many::{Argument, List, MOST_ROWS, Many};
-use super::super::rows::record;
+use super::super::rows::{EXPIRES, record};
 use super::super::{Connection, Failure, Statements};
 use super::plan::{MOST_AT_ONCE, Plan, item_lists, what_exceeds};
 use super::write::{Answer, Call, Found};
@@ -153,12 +153,21 @@ async fn store<C: Connection>(
         ],
     };
     let mut found: HashMap<SessionRef, SessionRecord> = HashMap::new();
+    let mut is_stored = true;
     db.fetch_many(&whole.store, &arguments, |row| {
+        // An empty row says that nothing is stored, as not all sessions can be written to.
+        if row.integer(EXPIRES)?.is_none() {
+            is_stored = false;
+            return Ok(());
+        }
         let record = record(row)?;
         found.insert(record.session, record);
         Ok(())
     })
     .await?;
+    if !is_stored {
+        return Ok(None);
+    }
     let stored = |commit: &&Commit| match &commit.target {
         Target::Seen { session, .. } => {
             found.get(session).filter(|record| record.is_live(latest)).cloned().map(Answer::done)
