@@ -14,7 +14,9 @@ use web_session::driver::{
 use web_session::{Driver, RedisDriver, SessionKey, SessionRef};
 
 use crate::servers::Server;
-use crate::{CREATED, EXPIRES, Environment, LIFE, NOW, at, created, key, loaded, record, run};
+use crate::{
+    CREATED, EXPIRES, Environment, LIFE, NOW, SCRIPTS, at, created, key, loaded, record, run,
+};
 
 // M16
 pub async fn a_cleanup_in_batches_leaves_none_behind(server: &Server) {
@@ -106,6 +108,7 @@ pub async fn a_call_outside_of_a_runtime_is_an_error(server: &Server) {
 
 // P2
 pub async fn of_many_calls_at_once_each_gets_its_own_answer(server: &Server) {
+    let _scripts = SCRIPTS.lock().await;
     let environment = Environment::new(server).await;
     let driver = &environment.driver;
     let session = |n: u8| driver.create(Create::new(record(n)));
@@ -114,6 +117,8 @@ pub async fn of_many_calls_at_once_each_gets_its_own_answer(server: &Server) {
     let created = futures_util::future::join_all(twice.map(session)).await;
     let done = created.iter().filter(|outcome| matches!(outcome, Ok(CreateOutcome::Done)));
     assert_eq!((done.count(), created.len()), (150, 200));
+    // The server knows no script then.
+    run(&["SCRIPT", "FLUSH"]).await;
     let calls = (1..=200).map(|n| async move {
         let target = Target::Presented { key: key(n), retired_after: NOW, otherwise: None };
         let (load, mut commit) =

@@ -33,6 +33,9 @@ use web_session::{
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 const LIFE: i64 = 60_000;
 
+/// Held by the tests to which it matters what scripts the server knows.
+static SCRIPTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + millis)
 }
@@ -305,6 +308,7 @@ async fn a_removal_that_was_cut_short_is_carried_through(server: &Server) {
 // P2, D5: a session that is there costs one round trip to load and one to commit to. What others have put into it is
 // not sent to whoever does not want it.
 async fn a_load_is_one_command_and_a_commit_one_script(server: &Server) {
+    let _scripts = SCRIPTS.lock().await;
     let environment = Environment::new(server).await;
     let driver = &environment.driver;
     let record = created(driver, 1).await;

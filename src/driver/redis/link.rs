@@ -132,14 +132,14 @@ impl Link {
             command
         };
         let mut sent = command("EVALSHA", script.digest());
-        let answer = self.send_for(patience, &sent, script.effect()).await;
-        if let Err(error) = &answer
-            && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-        {
-            sent = command("EVAL", script.text());
-            return self.send_for(patience, &sent, script.effect()).await;
+        match self.send_for(patience, &sent, script.effect()).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                // In its place, so that whoever waits holds one.
+                sent = command("EVAL", script.text());
+                self.send_for(patience, &sent, script.effect()).await
+            }
+            answer => answer,
         }
-        answer
     }
 
     /// Whether keys may lie on different servers, so that a script has to do with one of them.
