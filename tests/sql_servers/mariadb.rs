@@ -95,10 +95,10 @@ async fn unlock(mut other: PoolConnection<MySql>) {
     sqlx::raw_sql("UNLOCK TABLES").execute(&mut *other).await.unwrap();
 }
 
-async fn how_many_wait(environment: &str) -> i64 {
+async fn how_many_wait(admin: &MySqlPool, environment: &str) -> i64 {
     let waiting = "SELECT count(*) FROM information_schema.processlist
         WHERE state = 'Waiting for table metadata lock' AND position(? in info) > 0";
-    sqlx::query_scalar(waiting).bind(environment).fetch_one(&admin().await).await.unwrap()
+    sqlx::query_scalar(waiting).bind(environment).fetch_one(admin).await.unwrap()
 }
 
 // M1, E2
@@ -289,8 +289,9 @@ async fn a_connection_that_is_lost_makes_the_other_one_be_looked_at() {
     {
         let environment = Environment::new(driver, name.clone()).await;
         let (driver, name) = (&environment.driver, &name);
+        let admin = admin().await;
         let (lock, how_many_wait) =
-            (async || lock_items(name).await, async || how_many_wait(name).await);
+            (async || lock_items(name).await, async || how_many_wait(&admin, name).await);
         for all in [0..80, 100..180] {
             // Alone, without an item, it begins with a look at the connection.
             created(driver, all.end).await;
@@ -363,9 +364,9 @@ async fn sessions_and_items_are_stored_by_one_statement_if_no_others_have_the_co
 // P2
 async fn as_many_batches_of_writes_run_as_there_are_connections_for_them() {
     let environment = fresh().await;
-    let name = &environment.name;
+    let (name, admin) = (&environment.name, admin().await);
     let (lock, how_many_wait) =
-        (async || lock_items(name).await, async || how_many_wait(name).await);
+        (async || lock_items(name).await, async || how_many_wait(&admin, name).await);
     writes_run_in_two_batches(&environment.driver, lock, how_many_wait, unlock).await;
 }
 
