@@ -39,7 +39,7 @@ struct State<W: Work> {
     /// What the batches that run have taken.
     running: Vec<(Ticket, W::Group)>,
     /// With fewer calls that wait there are too few for a batch beside these: so many were missing when somebody last
-    /// went through all of them. None are if something has changed since then but for calls that have come.
+    /// went through all of them. 0 again when a batch has ended, or a call has gone.
     too_few_below: usize,
     tickets: Ticket,
     /// How many [`Drainer`]s there are.
@@ -64,9 +64,6 @@ const QUIET: u32 = 8;
 pub(super) trait Work: Send + 'static {
     /// What a batch has taken, as far as it decides on what may be taken with it.
     type Group: Default + Send;
-
-    /// Whether nobody waits for its answer any more, so that it need not begin.
-    fn is_given_up(&self) -> bool;
 
     /// Where it stands towards a batch. One that joins is noted in the group.
     fn place(&self, group: &mut Self::Group) -> Place;
@@ -168,7 +165,7 @@ impl<W: Work> Lane<W> {
 
     /// Takes a place and waits for the answer.
     ///
-    /// A call whose future is dropped before it began is skipped. A call that has begun runs to its end.
+    /// A call whose future is dropped before it began never begins. A call that has begun runs to its end.
     pub(super) async fn call<T, R: Run<W>>(
         self: &Arc<Self>,
         runner: &Arc<R>,
@@ -196,10 +193,14 @@ impl<W: Work> Lane<W> {
                 return answer.await.map_err(|_| Unanswered::Stopped);
             }
         };
+        let waits = Waits { lane: self, ticket };
         match timeout_at(deadline, &mut answer).await {
-            Ok(answer) => return answer.map_err(|_| Unanswered::Stopped),
-            Err(_) if self.withdraw(ticket) => return Err(Unanswered::NotBegun),
-            Err(_) => {}
+            Ok(answer) => {
+                mem::forget(waits);
+                return answer.map_err(|_| Unanswered::Stopped);
+            }
+            Err(_) if waits.end() => return Err(Unanswered::NotBegun),
+            Err(_) => mem::forget(waits),
         }
         match at_deadline {
             AtDeadline::Wait => answer.await.map_err(|_| Unanswered::Stopped),
@@ -253,27 +254,24 @@ impl<W: Work> Lane<W> {
     fn withdraw(&self, ticket: Ticket) -> bool {
         let mut state = self.state.lock();
         let found = state.waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket);
-        let withdrawn = found.ok().and_then(|at| state.waiting.remove(at));
+        let Some(withdrawn) = found.ok().and_then(|at| state.waiting.remove(at)) else {
+            return false;
+        };
         state.too_few_below = 0;
         drop(state);
-        if withdrawn.is_some() {
-            self.room.add_permits(1);
-        }
-        withdrawn.is_some()
+        self.room.add_permits(1);
+        drop(withdrawn);
+        true
     }
 
     /// Takes what goes together, and the number of the batch. `None` if nothing does, or too few beside another batch,
     /// and then the task that asked has ended: whoever runs that one looks again.
     fn next(&self) -> Option<(Ticket, Vec<W>)> {
-        let (mut batch, mut later, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut batch, mut later) = (Vec::new(), Vec::new());
         let (mut group, mut is_full) = (W::Group::default(), false);
         let mut guard = self.state.lock();
         let state = &mut *guard;
         while let Some((ticket, work)) = state.waiting.pop_front() {
-            if work.is_given_up() {
-                given_up.push(work);
-                continue;
-            }
             if state.is_held_up(&work) {
                 work.note_held_up(&mut group);
                 later.push((ticket, work));
@@ -309,7 +307,7 @@ impl<W: Work> Lane<W> {
         }
         let number = (!batch.is_empty()).then(|| state.begin(group));
         drop(guard);
-        self.room.add_permits(batch.len() + given_up.len());
+        self.room.add_permits(batch.len());
         Some((number?, batch.into_iter().map(|(_, work)| work).collect()))
     }
 
@@ -337,6 +335,25 @@ impl<W: Work> State<W> {
 
     fn is_held_up(&self, work: &W) -> bool {
         self.running.iter().any(|(_, running)| work.waits_for(running))
+    }
+}
+
+/// Takes a call back whose future is dropped while it waits.
+struct Waits<'l, W: Work> {
+    lane: &'l Lane<W>,
+    ticket: Ticket,
+}
+
+impl<W: Work> Waits<'_, W> {
+    /// Whether the call had not begun.
+    fn end(&self) -> bool {
+        self.lane.withdraw(self.ticket)
+    }
+}
+
+impl<W: Work> Drop for Waits<'_, W> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -24,10 +24,6 @@ struct Numbered(u32, Reply<u32>);
 impl Work for Numbered {
     type Group = Option<u32>;
 
-    fn is_given_up(&self) -> bool {
-        self.1.is_closed()
-    }
-
     fn place(&self, first: &mut Option<u32>) -> Place {
         match *first {
             None => *first = Some(self.0),

@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 use super::super::*;
 
 /// A call with a number. Those of equal tens go together, at most three, and of equal numbers one; from 30 on at least
-/// two, if another batch runs, and from 70 on three. Where one waits for a batch that runs, those of equal tens wait behind it.
+/// two, if another batch runs, and from 70 on three. Where one waits for a batch that runs, those of equal tens wait
+/// behind it.
 pub(super) struct Numbered {
     number: u32,
     reply: Reply<u32>,
@@ -29,10 +30,6 @@ pub(super) struct Numbers {
 
 impl Work for Numbered {
     type Group = Numbers;
-
-    fn is_given_up(&self) -> bool {
-        self.reply.is_closed()
-    }
 
     fn place(&self, group: &mut Numbers) -> Place {
         if group.joined.len() == 3 {

@@ -95,7 +95,7 @@ async fn what_does_not_go_with_it_makes_no_batch_large_enough() {
 }
 
 // P2
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_too_few_beside_a_batch_does_not_count_when_it_has_ended_or_fewer_wait() {
     let rig = Rig::wide();
     let begins_with = async |call: &mut Answer| {
@@ -117,21 +117,27 @@ async fn what_was_too_few_beside_a_batch_does_not_count_when_it_has_ended_or_few
         assert_eq!(call.await, Ok(number));
     }
     rig.becomes_idle().await;
-    let first = rig.begun(AtDeadline::Wait).await;
-    let mut one = rig.call_by(72, Instant::now() + Duration::from_millis(20), AtDeadline::Wait);
-    let mut other = rig.call(33);
-    poll_all([&mut one, &mut other]).await;
-    others_go_on().await;
-    assert_eq!(one.await, Err(Unanswered::NotBegun));
-    let mut second = rig.call(34);
-    assert!(
-        begins_with(&mut second).await,
-        "two go together, and the first does not wait any more"
-    );
-    assert_eq!((other.await, second.await), (Ok(33), Ok(34)));
-    rig.runner.end.notify_one();
-    assert_eq!(first.await, Ok(0));
-    rig.becomes_idle().await;
+    for is_dropped in [false, true] {
+        let first = rig.begun(AtDeadline::Wait).await;
+        let by = Instant::now() + Duration::from_millis(20);
+        let mut one = rig.call_by(72, by, AtDeadline::Wait);
+        let mut other = rig.call(33);
+        poll_all([&mut one, &mut other]).await;
+        others_go_on().await;
+        match is_dropped {
+            true => drop(one),
+            false => assert_eq!(one.await, Err(Unanswered::NotBegun)),
+        }
+        let mut second = rig.call(34);
+        assert!(
+            begins_with(&mut second).await,
+            "two go together, and the first does not wait any more"
+        );
+        assert_eq!((other.await, second.await), (Ok(33), Ok(34)));
+        rig.runner.end.notify_one();
+        assert_eq!(first.await, Ok(0));
+        rig.becomes_idle().await;
+    }
 }
 
 // P2

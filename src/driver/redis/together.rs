@@ -154,10 +154,6 @@ impl<K> Default for Group<K> {
 impl<C: Call> Work for Waiting<C> {
     type Group = Group<C::Kind>;
 
-    fn is_given_up(&self) -> bool {
-        self.reply.is_closed()
-    }
-
     fn place(&self, group: &mut Self::Group) -> Place {
         let kind = self.call.kind();
         if group.kind.as_ref().is_some_and(|theirs| *theirs != kind) {
@@ -259,6 +255,7 @@ impl Call for RunScript {
             return Ok(Vec::new());
         };
         let (script, keys) = (first.script, first.keys);
+        debug_assert!(calls.iter().all(|call| call.0.keys == keys));
         let add_input = |command: &mut Cmd| {
             for key in calls.iter().flat_map(|call| call.keys()) {
                 command.arg(key);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{Sqlite, SqlitePool};
@@ -77,13 +77,13 @@ impl SqliteStorage {
     pub(super) fn write<W: Write>(self: &Arc<Self>, call: W) -> DriverFuture<W::Answer> {
         let storage = self.clone();
         DriverFuture::new(async move {
-            let (deadline, caller) = (Instant::now() + storage.patience, Arc::new(()));
+            let deadline = Instant::now() + storage.patience;
             let waiting = |reply: Reply<_>| {
                 let begun = storage.clone();
                 let run = async move {
                     let _ = reply.send(begun.write_alone(&call, deadline).await);
                 };
-                Turn::Alone(Box::pin(run), Arc::downgrade(&caller))
+                Turn::Alone(Box::pin(run))
             };
             let answer = storage.writes.call(&storage, deadline, AtDeadline::Wait, waiting).await;
             answer.unwrap_or_else(|unanswered| Err(storage.no_answer(unanswered)))
@@ -237,8 +237,8 @@ impl Run<Loading> for SqliteStorage {
 /// What waits for its turn to write.
 pub(super) enum Turn {
     Shared(Writing),
-    /// It goes alone, after those in front and before those behind it; its caller holds what is pointed to.
-    Alone(Pin<Box<dyn Future<Output = ()> + Send>>, Weak<()>),
+    /// It goes alone, after those in front and before those behind it.
+    Alone(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 impl From<Writing> for Turn {
@@ -250,18 +250,11 @@ impl From<Writing> for Turn {
 impl Work for Turn {
     type Group = TurnGroup;
 
-    fn is_given_up(&self) -> bool {
-        match self {
-            Self::Shared(writing) => writing.is_given_up(),
-            Self::Alone(_, caller) => caller.strong_count() == 0,
-        }
-    }
-
     fn place(&self, group: &mut TurnGroup) -> Place {
         match (&mut *group, self) {
-            (TurnGroup::Alone, _) | (TurnGroup::Shared(_), Self::Alone(..)) => Place::Ends,
+            (TurnGroup::Alone, _) | (TurnGroup::Shared(_), Self::Alone(_)) => Place::Ends,
             (TurnGroup::Shared(shared), Self::Shared(writing)) => writing.place_among_all(shared),
-            (TurnGroup::Empty, Self::Alone(..)) => {
+            (TurnGroup::Empty, Self::Alone(_)) => {
                 *group = TurnGroup::Alone;
                 Place::Joins
             }
@@ -289,7 +282,7 @@ impl Run<Turn> for SqliteStorage {
         let mut shared = Vec::with_capacity(batch.len());
         for turn in batch {
             match turn {
-                Turn::Alone(run, _) => run.await,
+                Turn::Alone(run) => run.await,
                 Turn::Shared(writing) => shared.push(writing),
             }
         }

@@ -45,10 +45,6 @@ const QUORUM_OF_WRITES: usize = 64;
 impl Work for Writing {
     type Group = WriteGroup;
 
-    fn is_given_up(&self) -> bool {
-        self.reply.is_closed()
-    }
-
     /// Sessions are created apart from other writes, and as many as fit into one statement with their items, as far as
     /// those of one call do.
     fn place(&self, group: &mut WriteGroup) -> Place {

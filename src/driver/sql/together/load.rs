@@ -29,10 +29,6 @@ pub(in super::super) struct LoadGroup {
 impl Work for Loading {
     type Group = LoadGroup;
 
-    fn is_given_up(&self) -> bool {
-        self.reply.is_closed()
-    }
-
     fn place(&self, group: &mut LoadGroup) -> Place {
         let Load { sessions, application, limits, .. } = &self.call;
         let is_first = group.asks_for.is_none();
