@@ -193,14 +193,14 @@ impl<W: Work> Lane<W> {
                 return answer.await.map_err(|_| Unanswered::Stopped);
             }
         };
-        let waits = Waits { lane: self, ticket };
+        let queued = Queued { lane: self, ticket };
         match timeout_at(deadline, &mut answer).await {
             Ok(answer) => {
-                mem::forget(waits);
+                mem::forget(queued);
                 return answer.map_err(|_| Unanswered::Stopped);
             }
-            Err(_) if waits.end() => return Err(Unanswered::NotBegun),
-            Err(_) => mem::forget(waits),
+            Err(_) if self.withdraw(ticket) => return Err(Unanswered::NotBegun),
+            Err(_) => mem::forget(queued),
         }
         match at_deadline {
             AtDeadline::Wait => answer.await.map_err(|_| Unanswered::Stopped),
@@ -339,21 +339,14 @@ impl<W: Work> State<W> {
 }
 
 /// Takes a call back whose future is dropped while it waits.
-struct Waits<'l, W: Work> {
+struct Queued<'l, W: Work> {
     lane: &'l Lane<W>,
     ticket: Ticket,
 }
 
-impl<W: Work> Waits<'_, W> {
-    /// Whether the call had not begun.
-    fn end(&self) -> bool {
-        self.lane.withdraw(self.ticket)
-    }
-}
-
-impl<W: Work> Drop for Waits<'_, W> {
+impl<W: Work> Drop for Queued<'_, W> {
     fn drop(&mut self) {
-        self.end();
+        self.lane.withdraw(self.ticket);
     }
 }
 
