@@ -100,9 +100,10 @@ pub(super) struct OwnWords {
     pub(super) begin: String,
     pub(super) set_up: Option<SetUp>,
     /// Stores items of one application in sessions that are live, and answers their records, where that is one
-    /// statement. Its arguments: the sessions, the columns of the items, the time after which a session ends, the
-    /// application, and the limits.
-    pub(super) store_at_once: Option<String>,
+    /// statement: in all of them, or nothing, which is said by an empty row or the error [`UNDONE`]; and in those where
+    /// it can be done. Their arguments: the sessions, the columns of the items, the time after which a session ends,
+    /// the application, and the limits.
+    pub(super) store_at_once: Option<[String; 2]>,
     pub(super) delete_expired: &'static str,
     /// How types are called where rows come as arrays: of a uid, a key, a number and a text.
     pub(super) array_types: [&'static str; 4],
@@ -195,6 +196,7 @@ impl Statements {
             );
             WholeTransactions {
                 store: Many::new(template, &store, &item_types),
+                store_in_each: None,
                 create: Many::with(template, &create, &[&record_types, &item_types]),
                 form: Form::Text,
             }
@@ -220,12 +222,14 @@ impl Statements {
             let [store, create] = [store, create].map(|statements| block(&own.begin, &statements));
             WholeTransactions {
                 store: Many::new(template, &store, &item_types),
+                store_in_each: None,
                 create: Many::with(template, &create, &[&record_types, &item_types]),
                 form: Form::Block,
             }
         };
-        let in_one_statement = |store: &String| WholeTransactions {
+        let in_one_statement = |[store, in_each]: &[String; 2]| WholeTransactions {
             store: many(store),
+            store_in_each: Some(many(in_each)),
             create: Many::with(template, &create_at_once, &[&record_types, &item_types]),
             form: Form::Statement,
         };

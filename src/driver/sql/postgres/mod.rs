@@ -58,8 +58,8 @@ use crate::driver::DriverError;
 /// [`create_statements`](PostgresDriverBuilder::create_statements) prints what would be run.
 ///
 /// With `TEMPORARY` on the database, which everybody has unless it was revoked, and the language `plpgsql`, writes
-/// can be quicker: a driver that opens its own connections makes a function in `pg_temp`. The server removes it when
-/// that connection ends; until then its owner cannot be dropped.
+/// can be quicker: a driver that opens its own connections makes functions in `pg_temp`. The server removes them when
+/// that connection ends; until then their owner cannot be dropped.
 ///
 /// # Time
 ///
@@ -80,12 +80,12 @@ use crate::driver::DriverError;
 /// of PgBouncer says: the driver was not tested with it, nor with another pooler.
 ///
 /// Two of the driver's own connections only write, one if there are three, and have from their start, in `options`,
-/// what a transaction would set, and a function of their own, `pg_temp.web_session_store_…`: to create sessions, or
+/// what a transaction would set, and functions of their own, `pg_temp.web_session_store_…`: to create sessions, or
 /// to store items of one application in sessions that are not changed otherwise, is one trip to the server then, if
-/// the connection has answered within the last second. Where a session would hold more than its limits allow, that
-/// is an error in the server's log. All other writes are transactions, and so are these where the
-/// URL or `PGOPTIONS` has `options`, a pooler leaves them out, there are at most two connections, or the function
-/// cannot be made.
+/// the connection has answered within the last second. It is two where one of the sessions is not live, is locked by
+/// others or would hold more than its limits allow; the last is an error in the server's log. All other writes are
+/// transactions, and so are these where the URL or `PGOPTIONS` has `options`, a pooler leaves them out, there are at
+/// most two connections, or the functions cannot be made.
 ///
 /// # Durability
 ///

@@ -47,7 +47,7 @@ pub(super) fn statements(
             "SELECT 1::bigint FROM pg_settings WHERE (name, setting) IN ({told})
             HAVING count(*) = {number}"
         )),
-        prepare: fill(&store_function(store)),
+        prepare: fill(&store_functions(store)),
         begin: fill(BEGIN),
     };
     let own = OwnWords {
@@ -59,7 +59,9 @@ pub(super) fn statements(
         begin: format!("{BEGIN}; {set_local}"),
         set_up: store.as_ref().map(set_up),
         store_at_once: store.map(|store| {
-            format!("SELECT {COLUMNS} FROM pg_temp.{store}(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+            [store.clone(), in_each_of(&store)].map(|function| {
+                format!("SELECT {COLUMNS} FROM pg_temp.{function}(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+            })
         }),
         array_types: ["uuid", "bytea", "bigint", "text"],
         delete_expired: "DELETE FROM {sessions} WHERE uid = ANY(ARRAY(
@@ -103,28 +105,35 @@ fn unique_name() -> Result<String, getrandom::Error> {
     Ok(format!("web_session_store_{}", Uuid::from_bytes(random).simple()))
 }
 
-/// Makes the function that stores items in one trip. Each of its statements sees what was committed before it: when the
-/// sessions are locked, what they hold is what is checked. One statement would have seen it before it locked them.
-/// If a session is not live, or is locked by others, nothing is stored, and the last row that it answers is empty. If
-/// one holds more than it may then, the error that is raised undoes it.
-fn store_function(name: &str) -> String {
+/// Makes the functions that store items in one trip. Each of their statements sees what was committed before it: when
+/// the sessions are locked, what they hold is what is checked. One statement would have seen it before it locked them.
+fn store_functions(name: &str) -> String {
     let exceeds = exceeds(["p_items", "p_bytes", "p_longest"]);
-    format!(
-        r#"CREATE FUNCTION pg_temp.{name}(
-            p_sessions uuid[], p_uids uuid[], p_applications text[], p_keys bytea[], p_values text[],
-            p_live_after bigint, p_application text, p_items bigint, p_bytes bigint, p_longest bigint)
-        RETURNS TABLE (uid uuid, "key" bytea, previous_key bytea, rotated bigint, expires bigint, ends bigint,
-            created bigint, last_used bigint, cookie_lifetime bigint, principal text, note text)
-        LANGUAGE plpgsql AS ${name}$
-        #variable_conflict use_column
-        DECLARE
+    // In these words the index of `expires` does not serve, in which a small table would be walked over.
+    let locked = r#"FROM {sessions} s WHERE s.uid = ANY(p_sessions)
+        AND (s.expires > p_live_after) IS TRUE
+        AND octet_length(s."key") = 32 AND coalesce(octet_length(s.previous_key), 32) = 32
+        {skip_locked}"#;
+    let function = |name: &str, body: &str| {
+        format!(
+            r#"CREATE FUNCTION pg_temp.{name}(
+                p_sessions uuid[], p_uids uuid[], p_applications text[], p_keys bytea[], p_values text[],
+                p_live_after bigint, p_application text, p_items bigint, p_bytes bigint, p_longest bigint)
+            RETURNS TABLE (uid uuid, "key" bytea, previous_key bytea, rotated bigint, expires bigint, ends bigint,
+                created bigint, last_used bigint, cookie_lifetime bigint, principal text, note text)
+            LANGUAGE plpgsql AS ${name}$
+            #variable_conflict use_column
+            {body}
+            ${name}$"#
+        )
+    };
+    // In all of the sessions. If one is not live, or is locked by others, nothing is stored, and the last row that is
+    // answered is empty; if one holds more than it may then, the error that is raised undoes it.
+    let in_all = format!(
+        "DECLARE
             p_live bigint;
         BEGIN
-            -- In these words the index of `expires` does not serve, in which a small table would be walked over.
-            RETURN QUERY SELECT {{record}} FROM {{sessions}} s WHERE s.uid = ANY(p_sessions)
-                AND (s.expires > p_live_after) IS TRUE
-                AND octet_length(s."key") = 32 AND coalesce(octet_length(s.previous_key), 32) = 32
-                {{skip_locked}};
+            RETURN QUERY SELECT {{record}} {locked};
             GET DIAGNOSTICS p_live = ROW_COUNT;
             IF p_live <> cardinality(p_sessions) THEN
                 RETURN NEXT;
@@ -138,8 +147,36 @@ fn store_function(name: &str) -> String {
             THEN
                 RAISE EXCEPTION 'a session would hold more than it may' USING ERRCODE = '{UNDONE}';
             END IF;
-        END ${name}$"#
-    )
+        END"
+    );
+    // In those where it can be done, which takes longer: in none that is not live, is locked by others or would hold
+    // more than it may.
+    let in_each = format!(
+        "DECLARE
+            p_stored uuid[];
+            p_exceeding uuid[];
+        BEGIN
+            p_stored := ARRAY(SELECT s.uid {locked});
+            p_exceeding := ARRAY(SELECT uid FROM (
+                    SELECT i.uid, i.item_key, i.value FROM {{items}} i
+                    WHERE i.application = p_application AND i.uid = ANY(p_stored)
+                        AND (i.uid, i.item_key) NOT IN (SELECT * FROM unnest(p_uids, p_keys))
+                    UNION ALL SELECT * FROM unnest(p_uids, p_keys, p_values)
+                ) held (uid, item_key, value) GROUP BY uid HAVING {exceeds});
+            p_stored := ARRAY(SELECT unnest(p_stored) EXCEPT SELECT unnest(p_exceeding));
+            INSERT INTO {{items}} (uid, application, item_key, value)
+                SELECT * FROM unnest(p_uids, p_applications, p_keys, p_values) n (uid, application, item_key, value)
+                WHERE n.uid = ANY(p_stored)
+                {{or_replace}};
+            RETURN QUERY SELECT {{record}} FROM {{sessions}} s WHERE s.uid = ANY(p_stored);
+        END"
+    );
+    [function(name, &in_all), function(&in_each_of(name), &in_each)].join(";\n")
+}
+
+/// The name of the function that stores in each session where it can.
+fn in_each_of(name: &str) -> String {
+    format!("{name}_in_each")
 }
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";

@@ -17,8 +17,11 @@ use crate::id::SessionRef;
 
 /// Transactions in one text or one statement each.
 pub(in super::super) struct WholeTransactions {
-    /// Stores items of one application in sessions that are live, and answers the records of these sessions.
+    /// Stores items of one application in sessions that are live, and answers the records of these sessions. An empty
+    /// row at the end says that nothing is stored.
     pub(in super::super) store: Many,
+    /// Likewise in those sessions where it can be done, if `store` has done nothing.
+    pub(in super::super) store_in_each: Option<Many>,
     /// Creates sessions and stores items in them.
     pub(in super::super) create: Many,
     pub(in super::super) form: Form,
@@ -102,6 +105,26 @@ async fn create<C: Connection>(
     Ok(Some(answers.into_iter().map(|record| record.map(Answer::done)).collect()))
 }
 
+/// The records of the sessions in which a statement has stored what it is to store. `None` if it says that it has not.
+async fn stored<C: Connection>(
+    db: &mut C,
+    store: &Many,
+    arguments: &[Argument<'_>],
+) -> Result<Option<HashMap<SessionRef, SessionRecord>>, Failure> {
+    let (mut found, mut is_stored) = (HashMap::new(), true);
+    db.fetch_many(store, arguments, |row| {
+        if row.integer(EXPIRES)?.is_none() {
+            is_stored = false;
+            return Ok(());
+        }
+        let record = record(row)?;
+        found.insert(record.session, record);
+        Ok(())
+    })
+    .await?;
+    Ok(is_stored.then_some(found))
+}
+
 async fn store<C: Connection>(
     db: &mut C,
     whole: &WholeTransactions,
@@ -152,27 +175,21 @@ async fn store<C: Connection>(
             longest,
         ],
     };
-    let mut found: HashMap<SessionRef, SessionRecord> = HashMap::new();
-    let mut is_stored = true;
-    db.fetch_many(&whole.store, &arguments, |row| {
-        // An empty row says that nothing is stored, as not all sessions can be written to.
-        if row.integer(EXPIRES)?.is_none() {
-            is_stored = false;
-            return Ok(());
+    let found = match (stored(db, &whole.store, &arguments).await, &whole.store_in_each) {
+        (Ok(Some(found)), _) => Some(found),
+        (Ok(None), Some(in_each)) => stored(db, in_each, &arguments).await?,
+        (Err(failure), Some(in_each)) if failure.is_undone() => {
+            stored(db, in_each, &arguments).await?
         }
-        let record = record(row)?;
-        found.insert(record.session, record);
-        Ok(())
-    })
-    .await?;
-    if !is_stored {
-        return Ok(None);
-    }
-    let stored = |commit: &&Commit| match &commit.target {
+        (Ok(None), None) => None,
+        (Err(failure), _) => return Err(failure),
+    };
+    let Some(found) = found else { return Ok(None) };
+    let answer = |commit: &&Commit| match &commit.target {
         Target::Seen { session, .. } => {
             found.get(session).filter(|record| record.is_live(latest)).cloned().map(Answer::done)
         }
         _ => None,
     };
-    Ok(Some(commits.iter().map(stored).collect()))
+    Ok(Some(commits.iter().map(answer).collect()))
 }
