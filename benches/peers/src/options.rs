@@ -19,8 +19,8 @@ pub struct Options {
     /// How often each cell is measured; the table has the medians.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// How long each run takes, about.
-    #[arg(long, default_value_t = 1.0)]
+    /// How long each run takes, about. Shorter ones show how quickly a program begins.
+    #[arg(long, default_value_t = 2.0)]
     pub seconds: f64,
     /// A database in which a schema and tables of their own are made and removed.
     #[arg(long, default_value = "postgres://postgres@127.0.0.1:5432/test?sslmode=disable")]
