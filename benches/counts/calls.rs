@@ -1,7 +1,7 @@
 //! How many bytes the future of a driver's call has, with all that it may have to keep while it waits: what the
-//! allocator is asked for when the call is made, before it is polled, but for the commit itself, which is a block of its
-//! own. What is asked for later is not among them. Blocks of less than a kilobyte are had more quickly, as each thread
-//! has some of them ready.
+//! allocator is asked for when the call is made, before it is polled, but for the commit itself, which is a block
+//! of its own. What is asked for later is not among them. Blocks of less than a kilobyte are had more quickly, as
+//! each thread has some of them ready.
 
 use std::sync::Arc;
 

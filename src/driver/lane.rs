@@ -199,8 +199,10 @@ impl<W: Work> Lane<W> {
                 mem::forget(queued);
                 return answer.map_err(|_| Unanswered::Stopped);
             }
-            Err(_) if self.withdraw(ticket) => return Err(Unanswered::NotBegun),
             Err(_) => mem::forget(queued),
+        }
+        if self.withdraw(ticket) {
+            return Err(Unanswered::NotBegun);
         }
         match at_deadline {
             AtDeadline::Wait => answer.await.map_err(|_| Unanswered::Stopped),

@@ -69,12 +69,8 @@ pub(in super::super) async fn write_at_once<C: Connection>(
     calls: &[&Call],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
     let (Some(whole), Some(commits)) = (&sql.whole, commits(calls)) else { return Ok(None) };
-    let answers = match create(db, whole, &commits).await {
+    match create(db, whole, &commits).await {
         Ok(None) => store(db, whole, &commits).await,
-        answers => answers,
-    };
-    match answers {
-        Err(failure) if failure.is_undone() => Ok(None),
         answers => answers,
     }
 }
@@ -101,18 +97,22 @@ async fn create<C: Connection>(
     if plan.created.is_empty() || !whole.form.creates(&plan) {
         return Ok(None);
     }
-    plan.run_at_once(db, whole).await?;
-    Ok(Some(answers.into_iter().map(|record| record.map(Answer::done)).collect()))
+    match plan.run_at_once(db, whole).await {
+        Ok(()) => Ok(Some(answers.into_iter().map(|record| record.map(Answer::done)).collect())),
+        Err(failure) if failure.is_undone() => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
-/// The records of the sessions in which a statement has stored what it is to store. `None` if it says that it has not.
+/// The records of the sessions in which a statement has stored what it is to store. `None` if it has stored nothing, as
+/// an empty row says, or has undone itself.
 async fn stored<C: Connection>(
     db: &mut C,
     store: &Many,
     arguments: &[Argument<'_>],
 ) -> Result<Option<HashMap<SessionRef, SessionRecord>>, Failure> {
     let (mut found, mut is_stored) = (HashMap::new(), true);
-    db.fetch_many(store, arguments, |row| {
+    let answered = db.fetch_many(store, arguments, |row| {
         if row.integer(EXPIRES)?.is_none() {
             is_stored = false;
             return Ok(());
@@ -120,9 +120,12 @@ async fn stored<C: Connection>(
         let record = record(row)?;
         found.insert(record.session, record);
         Ok(())
-    })
-    .await?;
-    Ok(is_stored.then_some(found))
+    });
+    match answered.await {
+        Ok(()) => Ok(is_stored.then_some(found)),
+        Err(failure) if failure.is_undone() => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 async fn store<C: Connection>(
@@ -175,14 +178,9 @@ async fn store<C: Connection>(
             longest,
         ],
     };
-    let found = match (stored(db, &whole.store, &arguments).await, &whole.store_in_each) {
-        (Ok(Some(found)), _) => Some(found),
-        (Ok(None), Some(in_each)) => stored(db, in_each, &arguments).await?,
-        (Err(failure), Some(in_each)) if failure.is_undone() => {
-            stored(db, in_each, &arguments).await?
-        }
-        (Ok(None), None) => None,
-        (Err(failure), _) => return Err(failure),
+    let found = match (stored(db, &whole.store, &arguments).await?, &whole.store_in_each) {
+        (None, Some(in_each)) => stored(db, in_each, &arguments).await?,
+        (found, _) => found,
     };
     let Some(found) = found else { return Ok(None) };
     let answer = |commit: &&Commit| match &commit.target {
