@@ -9,6 +9,7 @@ list_cases! {
     "S8" a_commit_keeps_to_the_size_of_a_value,
     "S8" a_commit_keeps_to_the_size_of_an_application,
     "S8" items_that_are_already_there_count,
+    "S8" what_is_replaced_counts_once,
     "S8" a_replaced_item_keeps_to_the_limits,
     "S8" a_load_refuses_what_is_larger,
     "S8" an_application_that_holds_too_much_can_be_cleared,
@@ -69,6 +70,19 @@ async fn items_that_are_already_there_count(driver: &dyn Driver) {
     emptied.limits = limits(2, 10, 100);
     done(driver, emptied).await;
     assert_eq!(shop_items(driver, &record).await, pairs(&[("c", "3"), ("d", "4")]));
+}
+
+async fn what_is_replaced_counts_once(driver: &dyn Driver) {
+    let record = create(driver).await;
+    let full = [("a", Some("1234")), ("b", Some("1234"))];
+    for (items, fits) in
+        [(&full[..], true), (&full, true), (&full[1..], true), (&[("b", Some("12345"))], false)]
+    {
+        let mut write = write(&record, items);
+        write.limits = limits(2, 10, 10);
+        assert_eq!(driver.commit(write).await.is_ok(), fits, "{items:?}");
+    }
+    assert_eq!(shop_items(driver, &record).await, pairs(&[("a", "1234"), ("b", "1234")]));
 }
 
 async fn a_replaced_item_keeps_to_the_limits(driver: &dyn Driver) {

@@ -43,8 +43,27 @@ impl Failure {
             if error.code().is_some_and(|code| code == UNDONE))
     }
 
+    /// Whether a row was refused because something in it was made none.
+    pub(super) fn is_not_null_violation(&self) -> bool {
+        matches!(self, Self::Sqlx(sqlx::Error::Database(error))
+            if matches!(error.kind(), ErrorKind::NotNullViolation))
+    }
+
+    /// Whether something that is stored cannot be read.
+    pub(super) fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Driver(error) => error.kind() == DriverErrorKind::Corrupt,
+            Self::Sqlx(error) => {
+                matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
+            }
+            #[cfg(any(feature = "postgres", feature = "mysql"))]
+            Self::NotBegun(_) => false,
+        }
+    }
+
     /// Whether it is what calls asked for together, so that each may be tried alone: that does not help
     /// against the lock of another process, a disk that fails or a lost connection.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(super) fn is_refused(&self, report: impl FnOnce(&dyn DatabaseError) -> Report) -> bool {
         use DriverErrorKind::{Timeout, Unavailable};
         match self {

@@ -67,6 +67,9 @@ struct Kept<D: Database> {
     since: Instant,
     /// When a call was done with it, or it came out of the pool.
     used: Instant,
+    /// Whether no transaction was open on it since it is out of the pool. In the pool somebody may have left one open.
+    #[cfg(feature = "sqlite")]
+    has_no_transaction: bool,
 }
 
 impl<D: Database> Leases<D> {
@@ -94,7 +97,13 @@ impl<D: Database> Leases<D> {
         }
         let connection = self.pool.acquire().await?;
         let now = Instant::now();
-        Ok(Kept { connection, since: now, used: now })
+        Ok(Kept {
+            connection,
+            since: now,
+            used: now,
+            #[cfg(feature = "sqlite")]
+            has_no_transaction: false,
+        })
     }
 
     /// Closes all connections, after the calls that have them.
@@ -229,6 +238,20 @@ impl<D: Database> Lease<'_, D> {
     pub(super) fn is_fresh(&self, other_lost: Option<Instant>) -> bool {
         let has_answered = |kept: &Kept<D>| kept.used > kept.since && Some(kept.used) > other_lost;
         self.kept.as_ref().is_some_and(|kept| has_answered(kept) && kept.used.elapsed() < FRESH_FOR)
+    }
+
+    /// Whether it is known that no transaction is open.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn has_no_transaction(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.has_no_transaction)
+    }
+
+    /// Notes that no transaction is open, which is so after each call that was [`done`](Self::done) with it.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn note_that_no_transaction_is_open(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.has_no_transaction = true;
+        }
     }
 
     /// Closes the connection.

@@ -164,14 +164,15 @@ pub(super) struct Many {
 
 impl Many {
     /// Fills a template with the marks `{in}` behind a column, and `{rows}` in place of the rows of an
-    /// `INSERT`, whose columns have these types; `{size}` is for how many rows the text is.
+    /// `INSERT`, whose columns have these types; `{size}` is for how many rows the text is. Where placeholders can be
+    /// numbered, and the rows are the first arguments, `{in_rows}` is what their first column has.
     pub(super) fn new(template: &Template<'_>, text: &str, types: &[&str]) -> Self {
         Self::with(template, text, &[types])
     }
 
     /// Likewise, with `{rows}` for several tables.
     pub(super) fn with(template: &Template<'_>, text: &str, tables: &[&[&str]]) -> Self {
-        let fill = |size: usize, list: &str, rows: &dyn Fn(&[&str]) -> String| {
+        let fill = |text: &str, size: usize, list: &str, rows: &dyn Fn(&[&str]) -> String| {
             let text = text.replace("{in}", list).replace("{size}", &size.to_string());
             let replace = |text: String, types: &&[&str]| text.replacen("{rows}", &rows(types), 1);
             template.fill(&tables.iter().fold(text, replace))
@@ -182,16 +183,20 @@ impl Many {
                     let arrays: Vec<_> = types.iter().map(|of| format!("?::{of}[]")).collect();
                     format!("SELECT * FROM unnest({})", arrays.join(", "))
                 };
-                vec![(MOST_ROWS, fill(MOST_ROWS, "= ANY(?)", &rows))]
+                vec![(MOST_ROWS, fill(text, MOST_ROWS, "= ANY(?)", &rows))]
             }
             Lists::Placeholders | Lists::Packed => {
+                let columns = tables.first().map_or(0, |types| types.len());
                 let of_size = |size| {
                     let list = format!("IN ({})", vec!["?"; size].join(", "));
+                    let firsts: Vec<_> =
+                        (0..size).map(|row| format!("${}", row * columns + 1)).collect();
+                    let text = text.replace("{in_rows}", &format!("IN ({})", firsts.join(", ")));
                     let rows = |types: &[&str]| {
                         let row = format!("({})", vec!["?"; types.len()].join(", "));
                         format!("VALUES {}", vec![row.as_str(); size].join(", "))
                     };
-                    (size, fill(size, &list, &rows))
+                    (size, fill(&text, size, &list, &rows))
                 };
                 SIZES.map(of_size).into()
             }

@@ -174,19 +174,25 @@ impl Statements {
         let lock_by_uids = "SELECT {record} FROM {sessions} s WHERE s.uid {in}{skip_locked}";
         let in_one_text = || {
             let begin = &own.begin;
-            let records = Many::packed(&Column::RECORD, lock_by_uids);
-            // A row without a session, which no table takes: what exceeds the limits ends the transaction.
-            // A record that cannot be read is found out after the COMMIT, so nothing is stored then.
+            let records = Many::packed(
+                &Column::RECORD,
+                "SELECT {record} FROM {sessions} s WHERE s.uid {in_rows}",
+            );
+            // One statement is a transaction, and each more costs. A session that is not live, or would hold too much, is
+            // made none, which no table takes. That a record cannot be read is found out later, so nothing is stored where
+            // that can be seen here.
             let store = format!(
-                r#"{begin}; {records};
-                INSERT INTO {{items}} (uid, application, item_key, value)
-                    WITH n (uid, application, item_key, value) AS ({{rows}})
-                    SELECT * FROM n WHERE EXISTS (SELECT 1 FROM {{sessions}} s
-                        WHERE s.uid = n.uid AND s.expires > ? AND length(s."key") = 32
-                            AND coalesce(length(s.previous_key), 32) = 32) {{or_replace}};
-                INSERT INTO {{items}} (uid, application, item_key, value)
-                    WITH answer (one) AS ({exceeding}) SELECT NULL, '', '', '' FROM answer;
-                COMMIT"#
+                r#"INSERT INTO {{items}} (uid, application, item_key, value)
+                    WITH n (uid, item_key, value) AS ({{rows}})
+                    SELECT CASE WHEN EXISTS (SELECT 1 FROM {{sessions}} s
+                            WHERE s.uid = n.uid AND s.expires > ? AND length(s."key") = 32
+                                AND coalesce(length(s.previous_key), 32) = 32)
+                        AND NOT EXISTS (SELECT count(*) FROM {{items}} i
+                            WHERE i.uid = n.uid AND i.application = ? AND i.item_key <> n.item_key
+                            HAVING {exceeds})
+                        THEN uid END, ?, item_key, value
+                    FROM n WHERE TRUE {{or_replace}};
+                {records}"#
             );
             // A list that is filled up has one row several times.
             let create = format!(
@@ -195,7 +201,7 @@ impl Statements {
                 {set_items}; COMMIT"
             );
             WholeTransactions {
-                store: Many::new(template, &store, &item_types),
+                store: Many::new(template, &store, &[uid, key, text]),
                 store_in_each: None,
                 create: Many::with(template, &create, &[&record_types, &item_types]),
                 form: Form::Text,

@@ -10,6 +10,7 @@ use crate::driver::DriverErrorKind;
 use crate::driver::sql::Report;
 
 const BUSY: i32 = 5;
+const CONSTRAINT: i32 = 19;
 const ERROR: i32 = 1;
 
 /// What may be said of an error of SQLite: <https://www.sqlite.org/rescode.html>.
@@ -59,6 +60,11 @@ pub(super) fn is_busy(code: Option<&str>) -> bool {
 /// Whether it is the error of a `BEGIN` or `ROLLBACK` that does not fit the state of the connection.
 pub(super) fn is_plain_error(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if primary(error.code().as_deref()) == ERROR)
+}
+
+/// Whether what was to be stored is refused.
+pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if primary(error.code().as_deref()) == CONSTRAINT)
 }
 
 /// The low byte of an extended code tells the kind; 0, which is no error, for anything else.

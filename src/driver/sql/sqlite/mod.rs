@@ -87,6 +87,9 @@ use crate::driver::DriverError;
 /// when its turn has come. If its future is dropped before that, it is skipped; dropping it later does
 /// not stop it, and it is applied all or none, before any call to the session that was polled after it. A future that
 /// is kept and not polled any more holds up no call that writes to a file.
+///
+/// Items are stored by one statement, and the session is read by the next: if the latter fails, with a session or a disk
+/// that cannot be read or a lock in a pool without a write-ahead log, the call fails although they are stored.
 #[derive(Clone)]
 pub struct SqliteDriver(Arc<SqliteStorage>);
 
@@ -118,7 +121,8 @@ impl SqliteDriver {
     /// a `statement_cache_capacity` of 256 they keep all statements of the driver prepared, and with
     /// `temp_store=MEMORY` commits that go together need no temporary file.
     /// The calls of the driver that write wait for each other; the application's own transactions on
-    /// the pool wait for them, and they for those, as the connections' `busy_timeout` says.
+    /// the pool wait for them, and they for those, as the connections' `busy_timeout` says. Commits that go together
+    /// are one command more than with the driver's own connections: a `ROLLBACK` of what may have been left open.
     pub fn builder_for(pool: SqlitePool) -> SqliteDriverBuilder {
         SqliteDriverBuilder::for_pool(pool)
     }

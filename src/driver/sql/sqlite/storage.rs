@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Sqlite, SqlitePool};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{is_plain_error, report};
+use super::error::{is_constraint, is_plain_error, report};
 use super::statements::statements;
 use crate::driver::sql::{
     Answer, AtDeadline, Call, Connection, EnvironmentName, Failure, IfUnsound, Lane, Lease, Leases,
@@ -110,15 +110,28 @@ impl SqliteStorage {
         deadline: Instant,
     ) -> Result<Vec<Option<Answer>>, Failure> {
         let (mut lease, sql) = (self.writer_by(deadline).await?, &self.statements);
+        // Then it begins a transaction; else it is one statement.
+        let only_creates = calls.iter().all(|call| call.creates());
+        if !only_creates && !lease.has_no_transaction() {
+            // What is stored would be a part of a transaction that somebody has left open.
+            lease = without_transaction(lease, sql).await?;
+        }
         match write_at_once(&mut *lease, sql, calls).await {
             Ok(Some(answers)) => {
+                lease.note_that_no_transaction_is_open();
                 lease.done();
                 return Ok(answers);
             }
             Ok(None) => {}
             Err(failure) => {
                 rollback(lease, sql).await;
-                let is_refused = failure.is_refused(|error| report(error, &self.file));
+                // What was stored must not be stored again: others may have written meanwhile.
+                let is_refused = match &failure {
+                    Failure::Sqlx(error) => {
+                        is_constraint(error) || (only_creates && is_plain_error(error))
+                    }
+                    _ => false,
+                };
                 return if is_refused { Ok(Vec::new()) } else { Err(failure) };
             }
         }
@@ -180,22 +193,21 @@ async fn begin<'a>(
     mut lease: Lease<'a, Sqlite>,
     sql: &Statements,
 ) -> Result<Lease<'a, Sqlite>, sqlx::Error> {
-    let begun = lease.script(&sql.begin).await;
-    if begun.as_ref().is_err_and(is_plain_error) {
+    match lease.script(&sql.begin).await {
         // Another is open, left behind by a task that was stopped and has not answered.
-        if let Err(error) = lease.script(&sql.rollback).await {
-            lease.close();
-            return Err(error);
+        Err(error) if is_plain_error(&error) => {
+            lease = without_transaction(lease, sql).await?;
+            lease.script(&sql.begin).await?;
         }
-        lease.script(&sql.begin).await?;
-        return Ok(lease);
+        begun => begun?,
     }
-    begun.map(|()| lease)
+    Ok(lease)
 }
 
 async fn commit(mut lease: Lease<'_, Sqlite>, sql: &Statements) -> Result<(), Failure> {
     match lease.script(&sql.commit).await {
         Ok(()) => {
+            lease.note_that_no_transaction_is_open();
             lease.done();
             Ok(())
         }
@@ -207,12 +219,27 @@ async fn commit(mut lease: Lease<'_, Sqlite>, sql: &Statements) -> Result<(), Fa
 }
 
 /// Ends the transaction. A connection on which that fails is closed, not used again.
-async fn rollback(mut lease: Lease<'_, Sqlite>, sql: &Statements) {
+async fn rollback(lease: Lease<'_, Sqlite>, sql: &Statements) {
+    if let Ok(lease) = without_transaction(lease, sql).await {
+        lease.done();
+    }
+}
+
+/// Rolls back what is open. A connection on which that fails is closed.
+async fn without_transaction<'a>(
+    mut lease: Lease<'a, Sqlite>,
+    sql: &Statements,
+) -> Result<Lease<'a, Sqlite>, sqlx::Error> {
     match lease.script(&sql.rollback).await {
-        Ok(()) => lease.done(),
-        // A plain error says that SQLite has rolled back already, as it does when the disk is full.
-        Err(error) if is_plain_error(&error) => lease.done(),
-        Err(_) => lease.close(),
+        // A plain error says that none is open: SQLite rolls back by itself when the disk is full.
+        Err(error) if !is_plain_error(&error) => {
+            lease.close();
+            Err(error)
+        }
+        _ => {
+            lease.note_that_no_transaction_is_open();
+            Ok(lease)
+        }
     }
 }
 

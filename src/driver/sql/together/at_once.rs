@@ -1,5 +1,5 @@
-//! Writes whose whole transaction is one text or one statement, so that there is one trip to the database and not one
-//! for each statement.
+//! Writes that are one text or one statement, the whole transaction, so that there is one trip to the database and not
+//! one for each statement.
 //!
 //! Nobody looks at an answer half-way. What must not be committed is left out, or made an error of the database, and
 //! then the calls are run in another way: each by itself, or together with a look at what there is.
@@ -12,13 +12,13 @@ use super::super::{Connection, Failure, Statements};
 use super::plan::{MOST_AT_ONCE, Plan, item_lists, what_exceeds};
 use super::write::{Answer, Call, Found};
 use crate::clock::Timestamp;
-use crate::driver::{Commit, SessionRecord, Target};
+use crate::driver::{Commit, Limits, SessionRecord, Target};
 use crate::id::SessionRef;
 
 /// Transactions in one text or one statement each.
 pub(in super::super) struct WholeTransactions {
     /// Stores items of one application in sessions that are live, and answers the records of these sessions. An empty
-    /// row at the end says that nothing is stored.
+    /// row at the end, or an error of its own making, says that nothing is stored.
     pub(in super::super) store: Many,
     /// Likewise in those sessions where it can be done, if `store` has done nothing.
     pub(in super::super) store_in_each: Option<Many>,
@@ -34,7 +34,7 @@ pub(in super::super) struct WholeTransactions {
     allow(dead_code, reason = "each database has one form")
 )]
 pub(in super::super) enum Form {
-    /// Several statements in one text. An empty list is filled up with nothing, so there has to be something in each.
+    /// Some statements in one text. An empty list is filled up with nothing, so there has to be something in each.
     Text,
     /// One statement, with arrays that may be empty.
     Statement,
@@ -61,8 +61,8 @@ impl Form {
 }
 
 /// Runs calls of one group that only store items of one application, or only create sessions with items. `None` for
-/// a call that has to be run alone; no answer at all if they are other calls, or a block has undone itself, and then
-/// no transaction is open.
+/// a call that has to be run alone; no answer at all if they are other calls, or cannot all be done in this way, and
+/// then nothing is stored and no transaction is open.
 pub(in super::super) async fn write_at_once<C: Connection>(
     db: &mut C,
     sql: &Statements,
@@ -70,7 +70,7 @@ pub(in super::super) async fn write_at_once<C: Connection>(
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
     let (Some(whole), Some(commits)) = (&sql.whole, commits(calls)) else { return Ok(None) };
     match create(db, whole, &commits).await {
-        Ok(None) => store(db, whole, &commits).await,
+        Ok(None) => store(db, sql, whole, &commits).await,
         answers => answers,
     }
 }
@@ -105,7 +105,7 @@ async fn create<C: Connection>(
 }
 
 /// The records of the sessions in which a statement has stored what it is to store. `None` if it has stored nothing, as
-/// an empty row says, or has undone itself.
+/// an empty row or an error of its own making says.
 async fn stored<C: Connection>(
     db: &mut C,
     store: &Many,
@@ -123,13 +123,52 @@ async fn stored<C: Connection>(
     });
     match answered.await {
         Ok(()) => Ok(is_stored.then_some(found)),
-        Err(failure) if failure.is_undone() => Ok(None),
+        Err(failure) if failure.is_undone() || failure.is_not_null_violation() => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
+/// What a session may hold beside all that any of these commits stores: the limit for what it does not replace. `None`
+/// if a commit stores too much by itself.
+fn room_beside(commits: &[&Commit], limits: Limits) -> Option<Limits> {
+    let mut room = limits;
+    for commit in commits {
+        let (mut items, mut bytes) = (0, 0);
+        for (key, value) in commit.changes.iter().flat_map(|changes| &changes.items) {
+            let length = value.as_ref().map_or(0, |value| value.len());
+            if length > limits.value_bytes {
+                return None;
+            }
+            items += 1;
+            bytes += key.len() + length;
+        }
+        room.items = room.items.min(limits.items.checked_sub(items)?);
+        room.application_bytes =
+            room.application_bytes.min(limits.application_bytes.checked_sub(bytes)?);
+    }
+    Some(room)
+}
+
+/// The records of these sessions, each by itself, as far as they can be read.
+async fn readable<C: Connection>(
+    db: &mut C,
+    sql: &Statements,
+    sessions: &[SessionRef],
+) -> Result<HashMap<SessionRef, SessionRecord>, Failure> {
+    let mut found = HashMap::with_capacity(sessions.len());
+    for session in sessions {
+        match db.fetch_optional(&sql.by_uid, &[session.into()], record).await {
+            Ok(record) => found.extend(record.map(|record| (*session, record))),
+            Err(failure) if failure.is_unreadable() => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(found)
+}
+
 async fn store<C: Connection>(
     db: &mut C,
+    sql: &Statements,
     whole: &WholeTransactions,
     commits: &[&Commit],
 ) -> Result<Option<Vec<Option<Answer>>>, Failure> {
@@ -148,23 +187,30 @@ async fn store<C: Connection>(
         latest = latest.max(Some(commit.now));
     }
     let (Some(application), Some(latest), Some(limits)) =
-        (plan.only_stores_of(), latest, commits.first().map(|commit| &commit.limits))
+        (plan.only_stores_of(), latest, commits.first().map(|commit| commit.limits))
     else {
         return Ok(None);
     };
+    let limits = match whole.form {
+        Form::Text => room_beside(commits, limits),
+        Form::Statement | Form::Block => Some(limits),
+    };
+    let Some(limits) = limits else { return Ok(None) };
     if !whole.form.takes(&plan, MOST_ROWS, sessions.len()) {
         return Ok(None);
     }
-    let (sessions, items) = (List::uids(&sessions), item_lists(&plan.items));
+    let (in_sessions, mut items) = (List::uids(&sessions), Vec::from(item_lists(&plan.items)));
+    if whole.form == Form::Text {
+        // All are of one application, which stands beside them once.
+        items.remove(1);
+    }
     let [application, in_sessions, count, bytes, longest] =
-        what_exceeds(application, &sessions, limits);
+        what_exceeds(application, &in_sessions, &limits);
     let live_after = Argument::One(latest.as_millis().into());
     let number = Argument::One(commits.len().into());
     let rows = Argument::Rows(&items);
     let arguments = match whole.form {
-        Form::Text => {
-            vec![in_sessions, rows, live_after, application, in_sessions, count, bytes, longest]
-        }
+        Form::Text => vec![rows, live_after, application, count, bytes, longest, application],
         Form::Statement => vec![in_sessions, rows, live_after, application, count, bytes, longest],
         Form::Block => vec![
             in_sessions,
@@ -178,15 +224,17 @@ async fn store<C: Connection>(
             longest,
         ],
     };
-    let found = match (stored(db, &whole.store, &arguments).await?, &whole.store_in_each) {
-        (None, Some(in_each)) => stored(db, in_each, &arguments).await?,
-        (found, _) => found,
+    let found = match (stored(db, &whole.store, &arguments).await, &whole.store_in_each) {
+        (Ok(None), Some(in_each)) => stored(db, in_each, &arguments).await?,
+        // Of a text all is stored before any record is read.
+        (Err(failure), _) if whole.form == Form::Text && failure.is_unreadable() => {
+            Some(readable(db, sql, &sessions).await?)
+        }
+        (found, _) => found?,
     };
     let Some(found) = found else { return Ok(None) };
     let answer = |commit: &&Commit| match &commit.target {
-        Target::Seen { session, .. } => {
-            found.get(session).filter(|record| record.is_live(latest)).cloned().map(Answer::done)
-        }
+        Target::Seen { session, .. } => found.get(session).cloned().map(Answer::done),
         _ => None,
     };
     Ok(Some(commits.iter().map(answer).collect()))

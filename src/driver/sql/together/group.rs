@@ -99,7 +99,7 @@ impl Writing {
 
 impl Call {
     /// Whether it only creates a session.
-    fn creates(&self) -> bool {
+    pub(in super::super) fn creates(&self) -> bool {
         matches!(self, Self::Commit(commit) if matches!(commit.target, Target::New(_)))
     }
 

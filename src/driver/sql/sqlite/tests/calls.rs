@@ -281,4 +281,51 @@ async fn creations_and_writes_of_any_number_are_one_text() {
             assert_eq!(items(&driver, n).await.len(), 2);
         }
     }
+
+    // One session that is not there, is not live, or would hold too much, and nothing is stored.
+    let mut late = commit(seen(3), set(&[("k", "3")]));
+    late.now = session(3).expires;
+    let mut large = commit(seen(1), set(&[("k", "3"), ("m", "3")]));
+    large.limits.items = 2;
+    let mut small = commit(seen(2), set(&[("k", "3")]));
+    small.limits = large.limits;
+    for refused in [commit(seen(99), set(&[("k", "3")])), late, large] {
+        small.limits = refused.limits;
+        let calls = [small.clone(), refused].map(|one| Call::Commit(Box::new(one)));
+        let mut lease = driver.0.writer.lease().await.unwrap();
+        let answers = write_at_once(&mut *lease, sql, &calls.each_ref()).await.unwrap();
+        assert!(answers.is_none(), "{answers:?}");
+        lease.done();
+        assert_eq!(items(&driver, 2).await.get("k").map(|text| &**text), Some("2"));
+    }
+}
+
+// S4: what was stored is not stored again, perhaps over what others have written meanwhile.
+#[tokio::test]
+async fn of_a_batch_with_a_session_that_cannot_be_read_the_others_are_done_once() {
+    let driver = memory().await;
+    let (pool, sql) = (|| driver.0.writer.pool(), &driver.0.statements);
+    for n in 1..=3 {
+        created(&driver, n).await;
+    }
+    execute(
+        pool(),
+        "UPDATE web_session_sessions SET note = CAST(x'ff' AS TEXT) WHERE \"key\" = (
+        SELECT \"key\" FROM web_session_sessions ORDER BY uid LIMIT 1 OFFSET 1)",
+    )
+    .await;
+    execute(
+        pool(),
+        "CREATE TABLE stored (uid BLOB); CREATE TRIGGER notes AFTER INSERT ON web_session_items
+        BEGIN INSERT INTO stored VALUES (new.uid); END",
+    )
+    .await;
+    let calls = [1, 2, 3].map(|n| Call::Commit(Box::new(commit(seen(n), set(&[("k", "1")])))));
+    let mut lease = driver.0.writer.lease().await.unwrap();
+    let answers = write_at_once(&mut *lease, sql, &calls.each_ref()).await.unwrap().unwrap();
+    lease.done();
+    assert_eq!(answers.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(pragma(pool(), "SELECT count(*) FROM stored").await, "3");
+    let error = driver.commit(commit(seen(2), set(&[("k", "2")]))).await.unwrap_err();
+    assert_eq!(error.kind(), DriverErrorKind::Corrupt);
 }

@@ -218,6 +218,14 @@ async fn a_transaction_that_was_left_open_is_rolled_back_by_the_next_call() {
         created(&driver, 1).await;
         let state = driver.environment().await.unwrap();
         assert_eq!(state, crate::driver::EnvironmentState::Complete);
+
+        execute(driver.0.writer.pool(), "BEGIN IMMEDIATE").await;
+        // In memory that is the same connection.
+        loaded(&driver, 1).await;
+        driver.commit(commit(seen(1), set(&[("n", "1")]))).await.unwrap();
+        let rolled_back = sqlx::query("ROLLBACK").execute(driver.0.writer.pool()).await;
+        assert!(rolled_back.is_err(), "it was no part of that transaction");
+        assert_eq!(items(&driver, 1).await.len(), 1);
     }
 }
 
