@@ -71,7 +71,8 @@ fn writes_run_whole_and_one_batch_after_another_whoever_gives_up() {
             }
         });
 
-        let (lane, log) = (Arc::new(Lane::new(1, Lone::OnTask)), Arc::new(Log::default()));
+        let lane = Lane::new(1, Lone::OnTask).awake_for(Duration::ZERO);
+        let (lane, log) = (Arc::new(lane), Arc::new(Log::default()));
         let run = |number, deadline| {
             let (lane, log) = (lane.clone(), log.clone());
             async move {

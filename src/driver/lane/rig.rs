@@ -106,6 +106,31 @@ impl Rig {
         Self { lane: Arc::new(Lane::with_room(1, Lone::WithCaller, 100)), runner: Arc::default() }
     }
 
+    /// Where whoever waits for a lone call looks for its answer for so long.
+    pub(super) fn awake_for(self, time: Duration) -> Self {
+        let lane = Arc::into_inner(self.lane).map(|lane| Arc::new(lane.awake_for(time)));
+        Self { lane: lane.unwrap(), runner: self.runner }
+    }
+
+    /// How often one of the calls 0 and 1 is polled that goes on until others have gone on for a while.
+    pub(super) async fn polls_of(&self, number: u32) -> u32 {
+        let (mut call, mut polls, runner) = (self.call(number), 0, self.runner.clone());
+        tokio::spawn(async move {
+            // The second time if it had to wait for another.
+            for _ in 0..2 {
+                others_go_on().await;
+                runner.end.notify_waiters();
+            }
+        });
+        let answer = poll_fn(|context| {
+            polls += 1;
+            call.as_mut().poll(context)
+        });
+        assert_eq!(answer.await, Ok(number));
+        self.becomes_idle().await;
+        polls
+    }
+
     pub(super) fn call_by(
         &self,
         number: u32,

@@ -331,6 +331,28 @@ async fn a_lone_call_goes_on_without_its_caller() {
     assert_eq!(next.await, Ok(11));
 }
 
+// P2
+#[tokio::test]
+async fn whoever_waits_for_a_lone_call_looks_for_its_answer_for_some_time() {
+    let (for_long, for_a_moment) = (Duration::from_secs(60), Duration::from_nanos(1));
+    for rig in [|| Rig::new(100), Rig::with_caller] {
+        for (time, looks) in [(Duration::ZERO, false), (for_a_moment, false), (for_long, true)] {
+            let rig = rig().awake_for(time);
+            for _ in 0..QUIET {
+                assert_eq!(rig.call(11).await, Ok(11));
+                rig.becomes_idle().await;
+            }
+            let polls = rig.polls_of(0).await;
+            assert_eq!(polls >= 9, looks, "{time:?}: {polls}");
+            // With company there is more to do.
+            let mut other = rig.call(0);
+            poll_once(&mut other).await;
+            let polls = rig.polls_of(1).await;
+            assert!(polls < 9, "{time:?}: {polls}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_lone_call_that_panics_is_answered_and_does_not_stop_later_ones() {
     let rig = Rig::with_caller();

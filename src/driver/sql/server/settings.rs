@@ -143,7 +143,7 @@ impl<S: Server> Settings<S> {
             place: S::place(&leases.connect_options()),
             statements,
             call_timeout: self.call_timeout,
-            loads: lane_of_loads(leases.most(), Lone::OnTask),
+            loads: Arc::new(lane_of_loads(leases.most(), Lone::OnTask)),
             writes: Arc::new(Lane::new(writers.all().count(), Lone::OnTask)),
             writers,
             leases,

@@ -20,6 +20,9 @@ use crate::driver::{DriverError, DriverFuture, Found, Load};
 /// How long a call waits, unless told otherwise.
 pub(super) const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The thread of a connection answers most lone calls within this time.
+const AWAKE_FOR: Duration = Duration::from_micros(100);
+
 /// What the clones of a driver share.
 pub(super) struct SqliteStorage {
     /// For messages: the file as it stands in the URL, or `:memory:`.
@@ -54,8 +57,8 @@ impl SqliteStorage {
             file: writer.connect_options().get_filename().to_owned(),
             statements: statements(&environment),
             environment,
-            loads: lane_of_loads(readers.most(), Lone::WithCaller),
-            writes: Arc::new(Lane::new(1, Lone::OnTask)),
+            loads: Arc::new(lane_of_loads(readers.most(), Lone::WithCaller).awake_for(AWAKE_FOR)),
+            writes: Arc::new(Lane::new(1, Lone::OnTask).awake_for(AWAKE_FOR)),
             patience,
             writer,
             readers,

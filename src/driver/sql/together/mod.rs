@@ -35,9 +35,9 @@ const LOADS_AT_ONCE: u32 = 2;
 
 /// The lane of loads for a pool of so many connections: a batch does not wait for that of another, nor for that of
 /// a lone load whose caller does not poll it.
-pub(super) fn lane_of_loads(connections: u32, lone: Lone) -> Arc<Lane<Loading>> {
+pub(super) fn lane_of_loads(connections: u32, lone: Lone) -> Lane<Loading> {
     let lone = if connections > LOADS_AT_ONCE { lone } else { Lone::OnTask };
-    Arc::new(Lane::new(connections.clamp(1, LOADS_AT_ONCE) as usize, lone))
+    Lane::new(connections.clamp(1, LOADS_AT_ONCE) as usize, lone)
 }
 
 /// A call that may go with others, until when it waits, and where its answer goes.
