@@ -82,10 +82,10 @@ use crate::driver::DriverError;
 /// Two of the driver's own connections only write, one if there are three, and have from their start, in `options`,
 /// what a transaction would set, and functions of their own, `pg_temp.web_session_store_…`: to create sessions, or
 /// to store items of one application in sessions that are not changed otherwise, is one trip to the server then, if
-/// the connection has answered within the last second. It is two where one of the sessions is not live, is locked by
-/// others or would hold more than its limits allow; the last is an error in the server's log. All other writes are
-/// transactions, and so are these where the URL or `PGOPTIONS` has `options`, a pooler leaves them out, there are at
-/// most two connections, or the functions cannot be made.
+/// the connection has answered within the last second. Where a session is not live, is locked by others or would hold
+/// more than its limits allow, it is two for those that go with it, and a transaction for that one; the last is an error
+/// in the server's log. All other writes are transactions, and so are these where the URL or `PGOPTIONS` has `options`,
+/// a pooler leaves them out, there are at most two connections, or the functions cannot be made.
 ///
 /// # Durability
 ///

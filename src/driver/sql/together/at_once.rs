@@ -225,6 +225,8 @@ async fn store<C: Connection>(
         ],
     };
     let found = match (stored(db, &whole.store, &arguments).await, &whole.store_in_each) {
+        // One call is as good as alone already.
+        (Ok(None), _) if commits.len() == 1 => return Ok(Some(vec![None])),
         (Ok(None), Some(in_each)) => stored(db, in_each, &arguments).await?,
         // Of a text all is stored before any record is read.
         (Err(failure), _) if whole.form == Form::Text && failure.is_unreadable() => {
