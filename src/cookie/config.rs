@@ -3,17 +3,12 @@
 //! The rules are those of RFC 6265bis (draft-ietf-httpbis-rfc6265bis): cookie name prefixes
 //! (section 4.1.3), the sizes that user agents accept and the greatest lifetime (section 5).
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::{self, Deserializer, Visitor};
-use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use super::max_age::{MAX_LIFETIME_SECONDS, MaxAge};
 use crate::error::ConfigError;
-
-/// The greatest lifetime of a cookie: 400 days, in seconds. User agents cut what is longer.
-pub(crate) const MAX_LIFETIME_SECONDS: u64 = 400 * 24 * 60 * 60;
 
 /// The greatest size of name and value together, in bytes. User agents drop what is larger.
 const MAX_PAIR: usize = 4096;
@@ -277,93 +272,6 @@ fn is_host(domain: &str) -> bool {
 /// The characters of a `token` (RFC 9110, section 5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// How long the user agent keeps the cookie.
-///
-/// In a configuration it is written as `"session"`, a number of seconds, or `"browser"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MaxAge {
-    /// Until the session's own end.
-    #[default]
-    Session,
-    /// So many seconds, at most 400 days. 0: the cookie expires at once.
-    Seconds(u64),
-    /// Until the browser is closed.
-    Browser,
-}
-
-impl MaxAge {
-    const STORED_BROWSER: i64 = -1;
-    const STORED_SESSION: i64 = -2;
-
-    /// Whether user agents would cut it.
-    pub(crate) fn is_too_long(self) -> bool {
-        matches!(self, Self::Seconds(seconds) if seconds > MAX_LIFETIME_SECONDS)
-    }
-
-    /// As it is kept with a session: milliseconds, or a negative number for the other forms.
-    pub(crate) fn to_stored(self) -> i64 {
-        match self {
-            Self::Session => Self::STORED_SESSION,
-            Self::Seconds(seconds) => {
-                i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX)
-            }
-            Self::Browser => Self::STORED_BROWSER,
-        }
-    }
-
-    pub(crate) fn from_stored(stored: i64) -> Self {
-        match u64::try_from(stored) {
-            Ok(millis) => Self::Seconds(millis / 1_000),
-            Err(_) if stored == Self::STORED_BROWSER => Self::Browser,
-            Err(_) => Self::Session,
-        }
-    }
-}
-
-impl Serialize for MaxAge {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Session => serializer.serialize_str("session"),
-            Self::Seconds(seconds) => serializer.serialize_u64(*seconds),
-            Self::Browser => serializer.serialize_str("browser"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for MaxAge {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MaxAgeVisitor)
-    }
-}
-
-struct MaxAgeVisitor;
-
-impl Visitor<'_> for MaxAgeVisitor {
-    type Value = MaxAge;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"session\", a number of seconds from 0, or \"browser\"")
-    }
-
-    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<MaxAge, E> {
-        Ok(MaxAge::Seconds(seconds))
-    }
-
-    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<MaxAge, E> {
-        u64::try_from(seconds)
-            .map(MaxAge::Seconds)
-            .map_err(|_| E::invalid_value(de::Unexpected::Signed(seconds), &self))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<MaxAge, E> {
-        match text {
-            "session" => Ok(MaxAge::Session),
-            "browser" => Ok(MaxAge::Browser),
-            other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
-        }
-    }
 }
 
 /// Which requests from other sites carry the cookie.

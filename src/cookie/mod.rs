@@ -3,6 +3,7 @@
 
 mod config;
 pub(crate) mod header;
+mod max_age;
 pub(crate) mod signing;
 
 use std::fmt::Write;
@@ -13,8 +14,9 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use config::MAX_LIFETIME_SECONDS;
-pub use config::{CookieConfig, MaxAge, SameSite};
+pub use config::{CookieConfig, SameSite};
+use max_age::MAX_LIFETIME_SECONDS;
+pub use max_age::MaxAge;
 
 impl CookieConfig {
     /// What all `Set-Cookie` values that set the cookie have in common.
