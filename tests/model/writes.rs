@@ -71,6 +71,7 @@ fn writes_run_whole_and_one_batch_after_another_whoever_gives_up() {
             }
         });
 
+        // No time passes here that is not the explorer's.
         let lane = Lane::new(1, Lone::OnTask).awake_for(Duration::ZERO);
         let (lane, log) = (Arc::new(lane), Arc::new(Log::default()));
         let run = |number, deadline| {

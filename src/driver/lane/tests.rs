@@ -2,6 +2,8 @@
 
 mod rig;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Wake;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -350,6 +352,33 @@ async fn whoever_waits_for_a_lone_call_looks_for_its_answer_for_some_time() {
             let polls = rig.polls_of(1).await;
             assert!(polls < 9, "{time:?}: {polls}");
         }
+    }
+}
+
+// P2: who looks for an answer is woken by it too, as its thread may have something else to do.
+#[tokio::test]
+async fn whoever_looks_for_an_answer_is_woken_by_it() {
+    struct Woken(AtomicU32);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    for rig in [|| Rig::new(100), Rig::with_caller] {
+        let rig = rig().awake_for(Duration::from_secs(60));
+        for _ in 0..QUIET {
+            assert_eq!(rig.call(11).await, Ok(11));
+            rig.becomes_idle().await;
+        }
+        let (woken, mut call) = (Arc::new(Woken(AtomicU32::new(0))), rig.call(0));
+        let polled = call.as_mut().poll(&mut Context::from_waker(&woken.clone().into()));
+        assert!(polled.is_pending());
+        others_go_on().await;
+        let before = woken.0.load(Ordering::SeqCst);
+        rig.runner.end.notify_waiters();
+        others_go_on().await;
+        assert_eq!(woken.0.load(Ordering::SeqCst), before + 1);
+        assert_eq!(call.await, Ok(0));
     }
 }
 

@@ -71,8 +71,7 @@ impl Failure {
             Self::Sqlx(sqlx::Error::Database(error)) => {
                 !matches!(report(&**error).kind, Timeout | Unavailable)
             }
-            Self::Sqlx(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => true,
-            _ => false,
+            _ => self.is_unreadable(),
         }
     }
 

@@ -67,7 +67,8 @@ struct Kept<D: Database> {
     since: Instant,
     /// When a call was done with it, or it came out of the pool.
     used: Instant,
-    /// Whether no transaction was open on it since it is out of the pool. In the pool somebody may have left one open.
+    /// Whether it is known that no transaction is open on it between two calls. In the pool somebody may have left one
+    /// open.
     #[cfg(feature = "sqlite")]
     has_no_transaction: bool,
 }

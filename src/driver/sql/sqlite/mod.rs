@@ -72,7 +72,8 @@ use crate::driver::DriverError;
 /// each other up to [`busy_timeout`](SqliteDriverBuilder::busy_timeout).
 ///
 /// Calls that wait at the same moment go together, loads in one statement and commits in one
-/// transaction, each with an answer of its own; a lone call waits for no other.
+/// transaction, each with an answer of its own; a lone call waits for no other. Whoever waits for a lone call looks for
+/// its answer for up to 100 µs, and lets other tasks go on in between, before the thread may sleep.
 ///
 /// SQLite counts what memory it uses, under a lock that all connections share. Built without that, by
 /// `LIBSQLITE3_FLAGS=-DSQLITE_DEFAULT_MEMSTATUS=0` in the environment of `cargo build`, 64 requests at a time wrote an

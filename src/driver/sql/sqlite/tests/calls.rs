@@ -295,6 +295,9 @@ async fn creations_and_writes_of_any_number_are_one_text() {
         let mut lease = driver.0.writer.lease().await.unwrap();
         let answers = write_at_once(&mut *lease, sql, &calls.each_ref()).await.unwrap();
         assert!(answers.is_none(), "{answers:?}");
+        // One is alone already.
+        let answers = write_at_once(&mut *lease, sql, &[&calls[1]]).await.unwrap();
+        assert!(matches!(answers.as_deref(), Some([None])), "{answers:?}");
         lease.done();
         assert_eq!(items(&driver, 2).await.get("k").map(|text| &**text), Some("2"));
     }
